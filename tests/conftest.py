@@ -1,0 +1,32 @@
+"""Every test runs on 8 virtual CPU devices, with strict dtype promotion and warnings as errors."""
+
+import os
+import pathlib
+
+os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
+
+import jax
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+# Compiling costs more than the arithmetic: what one run compiled, the next one reads.
+jax.config.update("jax_compilation_cache_dir", str(ROOT / ".cache" / "jax-tests"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+@pytest.fixture
+def x64():
+  """Runs the test in double precision."""
+  with jax.enable_x64(True):
+    yield
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> pathlib.Path:
+  """The folder of real data sets (`VQLAB_DATA`); skips the test where it is missing."""
+  folder = pathlib.Path(os.environ.get("VQLAB_DATA", ROOT.parent / "shared" / "data"))
+  if not folder.is_dir():
+    pytest.skip(f"no real data: VQLAB_DATA ({folder}) is not a folder")
+  return folder

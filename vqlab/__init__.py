@@ -1,0 +1,1 @@
+"""vqlab: discrete and structured representation learning as pure functions in JAX."""
