@@ -1,0 +1,1 @@
+"""Figures of merit as sums that merge: over batches by adding, over devices by psum."""

@@ -1,0 +1,38 @@
+"""Codebooks: lookup, gradient estimators, losses and the transforms that train them.
+
+    state  = quantize.init(key, num_codes=512, dim=64)
+    out    = quantize.quantize(z, state.codebook)
+    stats  = quantize.assignment_stats(z, out.indices, num_codes=512, key=key, num_candidates=64)
+    update = quantize.chain(quantize.ema(0.99), quantize.revive(threshold=0.01))
+    state  = update(state, stats, key)
+
+A codebook trained by gradients is a leaf of your `params`, passed to the same `quantize`, with
+`codebook_loss` in the objective.
+"""
+
+from vqlab.metrics.codes import perplexity
+from vqlab.quantize.codebook import AssignmentStats, CodebookState, assignment_stats, init
+from vqlab.quantize.estimators import Estimator, straight_through
+from vqlab.quantize.losses import codebook_loss, commitment_loss
+from vqlab.quantize.nearest import Quantized, assign, lookup, quantize
+from vqlab.quantize.transforms import Transform, chain, ema, revive
+
+__all__ = [
+  "AssignmentStats",
+  "CodebookState",
+  "Estimator",
+  "Quantized",
+  "Transform",
+  "assign",
+  "assignment_stats",
+  "chain",
+  "codebook_loss",
+  "commitment_loss",
+  "ema",
+  "init",
+  "lookup",
+  "perplexity",
+  "quantize",
+  "revive",
+  "straight_through",
+]

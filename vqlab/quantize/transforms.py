@@ -1,0 +1,137 @@
+"""Codebook transforms: pure functions (CodebookState, AssignmentStats, key) -> CodebookState.
+
+`chain` composes them as optax composes gradient transforms:
+
+    update = chain(ema(0.99), revive(threshold=0.01))
+    state = update(state, stats, key)
+
+A batch with no valid vector leaves every state as it was. The statistics are those of the old
+codebook's assignment, and every device computes the same from them.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from vqlab.quantize.codebook import AssignmentStats, CodebookState
+
+Transform = Callable[[CodebookState, AssignmentStats, jax.Array | None], CodebookState]
+
+
+def chain(*transforms: Transform) -> Callable[..., CodebookState]:
+  """One transform that applies the given ones in order, each with a key of its own.
+
+  The result is called as `update(state, stats, key=None)`; a link that draws needs the key.
+  """
+
+  def update(
+    state: CodebookState, stats: AssignmentStats, key: jax.Array | None = None
+  ) -> CodebookState:
+    _check(state, stats)
+    for i, transform in enumerate(transforms):
+      state = transform(state, stats, None if key is None else jax.random.fold_in(key, i))
+    return state
+
+  return update
+
+
+def ema(
+  decay: float, *, epsilon: float = 1e-5, unused: Literal["keep", "zero"] = "keep"
+) -> Transform:
+  """Moves every code to the discounted mean of the vectors assigned to it.
+
+  Source: appendix A.1 of VQ-VAE (arXiv 1711.00937) in the form of Sonnet's and Haiku's
+  VectorQuantizerEMA. With n, m the batch's counts and sums, t the step, zero-debiased:
+
+      counts <- decay counts + (1 - decay) n,      N = counts / (1 - decay^t)
+      sums   <- decay sums   + (1 - decay) m,      S = sums   / (1 - decay^t)
+      code_k <- S_k / N'_k,   N'_k = (N_k + epsilon) / (sum N + K epsilon) sum N
+
+  The smoothed N' is not stored.
+
+  Args:
+    decay: in [0, 1); the paper's is 0.99.
+    epsilon: the Laplace smoothing.
+    unused: what becomes of a code that was never used (its discounted count is 0): it stays where
+      it is ("keep"), or goes to the origin as in Sonnet and Haiku ("zero").
+
+  Raises:
+    ValueError: a value outside its range.
+  """
+  if not 0 <= decay < 1:
+    raise ValueError(f"ema: decay is {decay}; it must be in [0, 1)")
+  if not epsilon > 0:
+    raise ValueError(f"ema: epsilon is {epsilon}; it must be positive")
+  if unused not in ("keep", "zero"):
+    raise ValueError(f"ema: unused is {unused!r}; it must be 'keep' or 'zero'")
+
+  def update(state: CodebookState, stats: AssignmentStats, key: jax.Array | None) -> CodebookState:
+    del key
+    dtype = state.counts.dtype
+    step = state.step + 1
+    counts = decay * state.counts + (1 - decay) * stats.counts.astype(dtype)
+    sums = decay * state.sums + (1 - decay) * stats.sums.astype(dtype)
+    debias = 1 - jnp.asarray(decay, dtype) ** step.astype(dtype)
+    n, s = counts / debias, sums / debias
+    total = jnp.sum(n)
+    smoothed = (n + epsilon) / (total + n.shape[0] * epsilon) * total
+    codebook = s / smoothed[:, None]
+    if unused == "keep":
+      codebook = jnp.where(counts[:, None] > 0, codebook, state.codebook)
+    new = CodebookState(codebook.astype(state.codebook.dtype), counts, sums, step)
+    return _unless_empty(stats, new, state)
+
+  return update
+
+
+def revive(threshold: float) -> Transform:
+  """Puts codes that have fallen out of use where vectors are.
+
+  A code is dead when its discounted count is below `threshold` times the mean count. Dead codes,
+  in order, take the batch's candidates, in random order; where the candidates run out the rest
+  wait for the next batch. A revived code starts with the mean count (and the sums that put it at
+  its candidate), which gives it about log(threshold) / log(decay) batches to prove itself.
+
+  Needs `assignment_stats(..., key=key, num_candidates=M)` and a key.
+
+  Args:
+    threshold: in (0, 1].
+  """
+  if not 0 < threshold <= 1:
+    raise ValueError(f"revive: threshold is {threshold}; it must be in (0, 1]")
+
+  def update(state: CodebookState, stats: AssignmentStats, key: jax.Array | None) -> CodebookState:
+    num = stats.candidates.shape[0]
+    if key is None or num == 0:
+      missing = "update(..., key)" if key is None else "assignment_stats(num_candidates=...)"
+      raise ValueError(f"revive: needs a key and candidates; missing: {missing}")
+    mean = jnp.mean(state.counts)
+    dead = state.counts < threshold * mean
+    order = jnp.cumsum(dead, dtype=jnp.int32) - 1
+    dead = dead & (order < num)
+    shuffled = jax.random.permutation(key, num)
+    candidate = stats.candidates[shuffled[jnp.clip(order, 0, num - 1)]]
+    candidate = candidate.astype(state.codebook.dtype)
+    new = state._replace(
+      codebook=jnp.where(dead[:, None], candidate, state.codebook),
+      counts=jnp.where(dead, mean, state.counts),
+      sums=jnp.where(dead[:, None], mean * candidate, state.sums),
+    )
+    return _unless_empty(stats, new, state)
+
+  return update
+
+
+def _unless_empty(stats: AssignmentStats, new: CodebookState, old: CodebookState) -> CodebookState:
+  some = jnp.sum(stats.counts) > 0
+  return jax.tree.map(lambda a, b: jnp.where(some, a, b), new, old)
+
+
+def _check(state: CodebookState, stats: AssignmentStats) -> None:
+  if state.sums.shape != stats.sums.shape or state.counts.shape != stats.counts.shape:
+    raise ValueError(
+      f"chain: the statistics are of a codebook {stats.sums.shape}; the state's is "
+      f"{state.codebook.shape}"
+    )
