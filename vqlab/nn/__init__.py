@@ -1,0 +1,6 @@
+"""Layers that know no paper."""
+
+from vqlab.nn.conv import ConvTranspose, ResidualBlock, conv_transpose
+from vqlab.nn.dtypes import at_least_float32
+
+__all__ = ["ConvTranspose", "ResidualBlock", "at_least_float32", "conv_transpose"]

@@ -1,4 +1,4 @@
-"""Gradient estimators: (z, codes) -> vectors, whose value is the codes and whose gradient is theirs."""
+"""Gradient estimators: (z, codes) -> vectors, the codes with a gradient for z."""
 
 from collections.abc import Callable
 

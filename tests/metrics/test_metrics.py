@@ -1,0 +1,96 @@
+"""Metrics: against NumPy, and the same however batches and devices split the examples."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vqlab import metrics
+
+K = 7
+
+
+@pytest.fixture(scope="module")
+def data():
+  keys = jax.random.split(jax.random.key(0), 4)
+  x = jax.random.uniform(keys[0], (16, 4, 4, 3))
+  y = x + 0.1 * jax.random.normal(keys[1], x.shape)
+  codes = jax.random.randint(keys[2], (16, 2, 2), 0, K - 1)
+  logits = jax.random.normal(keys[3], (16, 2, 2, K))
+  return x, y, codes, logits
+
+
+def all_sums(x, y, codes, logits, mask=None):
+  return {
+    "error": metrics.squared_error(x, y, mask=mask),
+    "counts": metrics.code_counts(codes, num_codes=K, mask=mask),
+    "nll": metrics.negative_log_likelihood(logits, codes, mask=mask),
+  }
+
+
+def test_values_against_numpy(data):
+  x, y, codes, logits = (np.asarray(a, np.float64 if a.dtype != np.int32 else None) for a in data)
+  sums = all_sums(*data)
+  mse = np.mean(np.square(x - y))
+  np.testing.assert_allclose(metrics.mean(sums["error"]), mse, rtol=1e-5)
+  np.testing.assert_allclose(metrics.psnr(sums["error"]), -10 * np.log10(mse), rtol=1e-5)
+  np.testing.assert_allclose(
+    metrics.psnr(sums["error"], peak=255), 20 * np.log10(255) - 10 * np.log10(mse), rtol=1e-5
+  )
+  log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+  nats = -np.take_along_axis(log_p, codes[..., None], -1).mean()
+  np.testing.assert_allclose(metrics.mean(sums["nll"]), nats, rtol=1e-5)
+  bits = metrics.bits_per_dim(metrics.mean(sums["nll"]), codes_per_example=4, dims_per_example=48)
+  np.testing.assert_allclose(bits, 4 * nats / np.log(2) / 48, rtol=1e-5)
+  counts = np.bincount(codes.ravel(), minlength=K)
+  np.testing.assert_array_equal(sums["counts"], counts)
+  p = counts[counts > 0] / counts.sum()
+  np.testing.assert_allclose(
+    metrics.perplexity(sums["counts"]), np.exp(-(p * np.log(p)).sum()), rtol=1e-5
+  )
+  np.testing.assert_allclose(metrics.usage(sums["counts"]), (counts > 0).mean(), rtol=1e-6)
+
+
+def test_uniform_and_single_codes():
+  assert metrics.perplexity(jnp.zeros(4)) == 1
+  np.testing.assert_allclose(metrics.perplexity(jnp.array([0.0, 9, 0, 0])), 1)
+  np.testing.assert_allclose(metrics.perplexity(jnp.full(512, 3.0)), 512, rtol=1e-5)
+  zero = metrics.squared_error(jnp.ones((2, 3)), jnp.ones((2, 3)))
+  assert metrics.psnr(zero) == jnp.inf
+
+
+def test_split_padded_and_masked_batches_merge_to_the_whole(data):
+  whole = all_sums(*data)
+  parts = []
+  for start, stop in ((0, 5), (5, 11), (11, 16)):
+    batch = [
+      jnp.pad(a[start:stop], [(0, 8 - stop + start)] + [(0, 0)] * (a.ndim - 1)) for a in data
+    ]
+    batch[0] = batch[0].at[stop - start :].set(jnp.nan)  # what pads must not matter
+    batch[3] = batch[3].at[stop - start :].set(jnp.nan)
+    parts.append(all_sums(*batch, mask=jnp.arange(8) < stop - start))
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), metrics.merge(*parts), whole
+  )
+
+
+def test_devices_merge_to_the_whole(data):
+  devices = jax.device_count()
+  split = [a.reshape(devices, -1, *a.shape[1:]) for a in data]
+  summed = jax.pmap(lambda *a: metrics.across(all_sums(*a), "data"), "data")(*split)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a[-1], b, rtol=1e-5), summed, all_sums(*data)
+  )
+
+
+@pytest.mark.parametrize(
+  ("call", "message"),
+  [
+    (lambda x, c: metrics.squared_error(x, x[:1]), r"shapes must agree"),
+    (lambda x, c: metrics.total(x, mask=jnp.ones(3, bool)), r"mask must be bool over leading"),
+    (lambda x, c: metrics.negative_log_likelihood(x, c), r"codes must be int\[16, 4, 4\]"),
+  ],
+)
+def test_bad_input_is_named(data, call, message):
+  with pytest.raises(ValueError, match=message):
+    call(data[0], data[2])

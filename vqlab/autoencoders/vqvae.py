@@ -1,0 +1,152 @@
+"""VQ-VAE for images (van den Oord, Vinyals, Kavukcuoglu 2017, arXiv 1711.00937).
+
+    z = encoder(x),   codes = nearest of e_1 .. e_K to each vector of z,   x' = decoder(codes)
+    loss = -log p(x | codes) + |sg[z] - codes|^2 + beta |z - sg[codes]|^2
+
+Encoder: strided 4x4 convolutions, then residual 3x3 blocks. Decoder: residual blocks, then
+transposed 4x4 convolutions. The networks are a Linen module; the codebook is an argument: a leaf of
+your params when gradients train it, `CodebookState.codebook` when statistics do.
+
+    model = VQVAE(image_channels=3)
+    params = model.init(key, images)["params"]
+    out = forward(model, params, codebook, images)
+    codes = encode(model, params, codebook, images)
+    images = decode(model, params, codebook, codes)
+
+Shapes: B batch, H W image size, C image channels, h = H / 2^num_downsamples and w alike, G codes a
+position, D code dimension, K codes. Code maps are i32[B, h, w], or i32[B, h, w, G] where G > 1.
+"""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from vqlab import quantize
+from vqlab.nn import ConvTranspose, ResidualBlock, at_least_float32
+
+
+class VQVAE(nn.Module):
+  """The encoder and the decoder. Defaults: the paper's for CIFAR-10, with one code a position.
+
+  Attributes:
+    image_channels: C.
+    channels: width of every convolution.
+    residual_channels: width inside the residual blocks.
+    num_residual_blocks: in the encoder, and again in the decoder.
+    num_downsamples: strided convolutions; each halves height and width.
+    code_dim: D.
+    codes_per_position: G.
+    dtype: of the computation; param_dtype: of the parameters.
+  """
+
+  image_channels: int = 3
+  channels: int = 256
+  residual_channels: int = 256
+  num_residual_blocks: int = 2
+  num_downsamples: int = 2
+  code_dim: int = 64
+  codes_per_position: int = 1
+  dtype: DTypeLike = jnp.float32
+  param_dtype: DTypeLike = jnp.float32
+
+  def setup(self) -> None:
+    types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+    blocks = range(self.num_residual_blocks)
+    ups = [self.channels] * (self.num_downsamples - 1) + [self.image_channels]
+    self.down = [nn.Conv(self.channels, (4, 4), 2, **types) for _ in range(self.num_downsamples)]
+    self.encoder_blocks = [ResidualBlock(self.residual_channels, **types) for _ in blocks]
+    self.to_codes = nn.Dense(self.codes_per_position * self.code_dim, **types)
+    self.from_codes = nn.Conv(self.channels, (3, 3), **types)
+    self.decoder_blocks = [ResidualBlock(self.residual_channels, **types) for _ in blocks]
+    self.up = [ConvTranspose(features, **types) for features in ups]
+
+  def __call__(self, images: jax.Array) -> jax.Array:
+    """Encoder and decoder with nothing between them; `init` runs it."""
+    return self.decoder(self.encoder(images))
+
+  def encoder(self, images: jax.Array) -> jax.Array:
+    """[B, H, W, C] -> z: [B, h, w, D], or [B, h, w, G, D] where G > 1."""
+    factor = 2**self.num_downsamples
+    if images.ndim != 4 or images.shape[-1] != self.image_channels:
+      raise ValueError(
+        f"VQVAE: images must be [B, H, W, {self.image_channels}]; found {images.shape}"
+      )
+    if images.shape[1] % factor or images.shape[2] % factor:
+      raise ValueError(
+        f"VQVAE: image height and width must be multiples of {factor} = 2^num_downsamples; "
+        f"found {images.shape[1]}x{images.shape[2]}"
+      )
+    x = images.astype(self.dtype)
+    for i, conv in enumerate(self.down):
+      x = conv(nn.relu(x) if i else x)
+    for block in self.encoder_blocks:
+      x = block(x)
+    z = self.to_codes(nn.relu(x))
+    return z.reshape(*z.shape[:3], -1, self.code_dim) if self.codes_per_position > 1 else z
+
+  def decoder(self, vectors: jax.Array) -> jax.Array:
+    """Vectors shaped like z -> images [B, H, W, C], in float32 at least; any range."""
+    x = vectors.reshape(*vectors.shape[:3], -1).astype(self.dtype)
+    x = self.from_codes(x)
+    for block in self.decoder_blocks:
+      x = block(x)
+    for conv in self.up:
+      x = conv(nn.relu(x))
+    return x.astype(at_least_float32(self.param_dtype))
+
+
+class Output(NamedTuple):
+  """What one pass gives."""
+
+  reconstruction: jax.Array  # [B, H, W, C]
+  z: jax.Array  # [B, h, w(, G), D]  the encoder's vectors
+  quantized: quantize.Quantized  # of z
+
+
+class Losses(NamedTuple):
+  """The three terms of the paper's objective, one value an example."""
+
+  reconstruction: jax.Array  # [B]  squared error, mean over pixels and channels
+  codebook: jax.Array  # [B]  mean over positions; its gradient reaches only the codebook
+  commitment: jax.Array  # [B]  mean over positions; its gradient reaches only the encoder
+
+
+def forward(
+  model: VQVAE,
+  params: dict,
+  codebook: jax.Array,
+  images: jax.Array,
+  *,
+  estimator: quantize.Estimator = quantize.straight_through,
+) -> Output:
+  """Encodes, quantizes and decodes. images: [B, H, W, C]; codebook: [K, D]."""
+  z = model.apply({"params": params}, images, method="encoder")
+  quantized = quantize.quantize(z, codebook, estimator=estimator)
+  reconstruction = model.apply({"params": params}, quantized.vectors, method="decoder")
+  return Output(reconstruction, z, quantized)
+
+
+def losses(output: Output, images: jax.Array) -> Losses:
+  """The terms of the objective for each example; see `Losses`. images: [B, H, W, C]."""
+  error = jnp.square(output.reconstruction - images.astype(output.reconstruction.dtype))
+  spatial = tuple(range(1, output.z.ndim - 1))
+  z, codes = output.z, output.quantized.codes
+  return Losses(
+    reconstruction=jnp.mean(error, axis=(1, 2, 3)),
+    codebook=jnp.mean(quantize.codebook_loss(z, codes, reduction="none"), axis=spatial),
+    commitment=jnp.mean(quantize.commitment_loss(z, codes, reduction="none"), axis=spatial),
+  )
+
+
+def encode(model: VQVAE, params: dict, codebook: jax.Array, images: jax.Array) -> jax.Array:
+  """The codes of images [B, H, W, C]: i32[B, h, w], or i32[B, h, w, G] where G > 1."""
+  z = model.apply({"params": params}, images, method="encoder")
+  return quantize.assign(z, codebook)
+
+
+def decode(model: VQVAE, params: dict, codebook: jax.Array, codes: jax.Array) -> jax.Array:
+  """Images [B, H, W, C] from codes as `encode` gives them."""
+  return model.apply({"params": params}, quantize.lookup(codebook, codes), method="decoder")

@@ -1,0 +1,47 @@
+"""Likelihood of codes under a prior."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from vqlab.metrics.sums import Total, total
+from vqlab.nn.dtypes import at_least_float32
+
+
+def negative_log_likelihood(
+  logits: jax.Array, codes: jax.Array, *, mask: jax.Array | None = None
+) -> Total:
+  """-log p(code) in nats over all codes; `mean` of it is nats a code.
+
+  Args:
+    logits: [B, ..., K], unnormalized.
+    codes: i32[B, ...], in [0, K).
+    mask: bool over leading axes of codes.
+
+  Raises:
+    ValueError: the shapes do not agree.
+  """
+  if logits.shape[:-1] != codes.shape or not jnp.issubdtype(codes.dtype, jnp.integer):
+    raise ValueError(
+      f"negative_log_likelihood: codes must be int{list(logits.shape[:-1])} for logits "
+      f"{list(logits.shape)}; found {codes.dtype}{list(codes.shape)}"
+    )
+  log_p = jax.nn.log_softmax(logits.astype(at_least_float32(logits.dtype)))
+  nats = -jnp.take_along_axis(log_p, codes[..., None], axis=-1)[..., 0]
+  return total(nats, mask=mask)
+
+
+def bits_per_dim(
+  nats_per_code: jax.Array, *, codes_per_example: int, dims_per_example: int
+) -> jax.Array:
+  """What the codes of an example cost, in bits a dimension of the example itself.
+
+  The rate of the codes alone: a likelihood of the example given its codes is not in it.
+
+  Args:
+    nats_per_code: mean of `negative_log_likelihood`.
+    codes_per_example: h * w * G.
+    dims_per_example: H * W * C.
+  """
+  return nats_per_code * codes_per_example / (math.log(2) * dims_per_example)
