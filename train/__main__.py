@@ -1,0 +1,57 @@
+"""python -m train VERB ...: the command line."""
+
+import logging
+import os
+import sys
+import warnings
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+
+from train import errors
+
+HELP = """\
+usage: python -m train VERB ...
+
+  fit CONFIG --workdir DIR [--dotted.field value ...]
+                                train, resume, or see that all is done
+  evaluate DIR                  figures on the held-out split
+  sample DIR [--num N ...]      draw images from the prior
+  reconstruct DIR IMAGE ...     encode and decode pictures
+
+`python -m train VERB --help` says more of each.
+
+Exit status: 0 done; 1 failed (the last good checkpoint stands); 2 bad input (one line says what;
+nothing was written); 75 stopped by SIGTERM after saving (the same command continues).
+"""
+
+
+def main(args: list[str]) -> int:
+  """Runs a verb and returns the exit status."""
+  if not args or args[0] in ("-h", "--help"):
+    print(HELP, end="")
+    return errors.DONE if args else errors.BAD_INPUT
+  logging.getLogger("absl").setLevel(logging.ERROR)
+  warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+  try:
+    from train import verbs
+
+    if args[0] not in verbs.VERBS:
+      raise errors.BadInput(f"unknown verb {args[0]!r}; known: {', '.join(verbs.VERBS)}")
+    verbs.VERBS[args[0]](args[1:])
+    return errors.DONE
+  except errors.BadInput as error:
+    print(f"error: {error}", file=sys.stderr)
+    return errors.BAD_INPUT
+  except errors.Failed as error:
+    print(f"failed: {error}", file=sys.stderr)
+    return errors.FAILED
+  except errors.Preempted as error:
+    print(f"preempted: {error}; the same command continues", file=sys.stderr)
+    return errors.PREEMPTED
+  except KeyboardInterrupt:
+    print("interrupted; the same command continues from the last checkpoint", file=sys.stderr)
+    return 130
+
+
+if __name__ == "__main__":
+  sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,154 @@
+"""Checkpoints, by Orbax: written beside the training, whole or not at all.
+
+A state is stored as a flat dict of its leaves by path. A checkpoint counts once Orbax has committed
+it; one that can't be read all the same is set aside, with a warning, for the one before it.
+"""
+
+import pathlib
+import re
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
+from orbax.checkpoint import checkpoint_managers as policies
+
+from train.errors import BadInput, Failed
+from train.task import State
+
+
+def leaves_by_path(tree: Any) -> dict[str, Any]:
+  """The leaves of a pytree by dotted path, such as 'params.down_0.kernel'."""
+  flat, _ = jax.tree_util.tree_flatten_with_path(tree)
+  return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in flat}
+
+
+class Checkpoints:
+  """The checkpoints of one stage: the latest `keep`, and the best by a held-out figure."""
+
+  def __init__(
+    self,
+    folder: pathlib.Path,
+    *,
+    select: str,
+    keep: int = 1,
+    decided_by: Mapping[str, str] | None = None,
+    read_only: bool = False,
+  ):
+    """`select` names the figure whose least is best; `decided_by` is `Task.decided_by`."""
+    self._folder, self._select, self._decided_by = folder, select, decided_by or {}
+    best = policies.BestN(
+      get_metric_fn=lambda figures: figures[select],
+      reverse=True,  # the policy keeps what sorts last
+      n=1,
+      keep_checkpoints_without_metrics=False,
+    )
+    options = ocp.CheckpointManagerOptions(
+      create=not read_only,
+      read_only=read_only,
+      cleanup_tmp_directories=not read_only,
+      preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep), best]),
+    )
+    self._manager = ocp.CheckpointManager(folder.resolve(), options=options)
+
+  def save(self, step: int, state: State, figures: Mapping[str, float] | None) -> None:
+    """Begins to write; the state may be donated as soon as this returns."""
+    if step not in self._manager.all_steps():
+      self._manager.save(
+        step,
+        args=ocp.args.StandardSave(leaves_by_path(state)),
+        metrics=None if figures is None else dict(figures),
+        force=True,
+      )
+
+  def latest(self, abstract: State) -> tuple[int, State] | None:
+    """The newest checkpoint that can be read, with its step; None where there is none.
+
+    Raises:
+      BadInput: a checkpoint holds another state than `abstract`.
+      Failed: there are checkpoints, and none can be read.
+    """
+    steps = sorted(self._manager.all_steps(), reverse=True)
+    for step in steps:
+      try:
+        return step, self.restore(step, abstract)
+      except BadInput:
+        raise
+      except Exception as error:  # Orbax and TensorStore raise what they please
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else repr(error)
+        warnings.warn(
+          f"checkpoint {self._folder / str(step)} can't be read: {reason}", stacklevel=2
+        )
+        self._set_aside(step)
+    if steps:
+      raise Failed(f"none of the checkpoints in {self._folder} can be read")
+    return None
+
+  def newest_step(self) -> int | None:
+    """The step of the newest checkpoint, once it is written."""
+    self._manager.wait_until_finished()
+    return self._manager.latest_step()
+
+  def best(self) -> int | None:
+    """The step of the best checkpoint by the held-out figure; None where none was evaluated."""
+    figures = {step: self.figures(step) for step in self._manager.all_steps()}
+    scores = {step: f[self._select] for step, f in figures.items() if f}
+    return min(scores, key=lambda step: (scores[step], step)) if scores else None
+
+  def figures(self, step: int) -> dict[str, float] | None:
+    """The held-out figures saved with a checkpoint."""
+    return self._manager.metrics(step)
+
+  def restore(self, step: int, abstract: State) -> State:
+    """The state saved at a step, in the shapes, dtypes and shardings of `abstract`."""
+    wanted = leaves_by_path(abstract)
+    self._check(step, wanted)
+    found = self._manager.restore(step, args=ocp.args.StandardRestore(wanted))
+    return jax.tree.unflatten(jax.tree.structure(abstract), [found[path] for path in wanted])
+
+  def wait(self) -> None:
+    """Until all is written; raises what went wrong in the background."""
+    self._manager.wait_until_finished()
+    self._manager.check_for_errors()
+
+  def close(self) -> None:
+    self._manager.close()
+
+  def _check(self, step: int, wanted: dict[str, Any]) -> None:
+    """Raises BadInput that names the leaves in which a checkpoint differs."""
+    metadata = self._manager.item_metadata(step)
+    found = dict(getattr(metadata, "tree", metadata) or {})
+    if not found:
+      raise OSError("its metadata is missing")
+    missing, unexpected = wanted.keys() - found.keys(), found.keys() - wanted.keys()
+    shapes = [
+      f"{path} is {tuple(found[path].shape)}, not {tuple(wanted[path].shape)}"
+      for path in wanted
+      if path in found and tuple(found[path].shape) != tuple(wanted[path].shape)
+    ]
+    problems = [f"missing {path}" for path in sorted(missing)]
+    problems += [f"unexpected {path}" for path in sorted(unexpected)] + shapes
+    if problems:
+      paths = [*missing, *unexpected, *(s.split(" ")[0] for s in shapes)]
+      fields = {
+        field
+        for pattern, field in self._decided_by.items()
+        if any(re.search(pattern, path) for path in paths)
+      }
+      shown = "; ".join(problems[:4]) + (f"; and {len(problems) - 4} more" if problems[4:] else "")
+      decided = f" (decided by {', '.join(sorted(fields))})" if fields else ""
+      raise BadInput(f"checkpoint {self._folder / str(step)} is of another model: {shown}{decided}")
+
+  def _set_aside(self, step: int) -> None:
+    if jax.process_index() == 0:
+      (self._folder / str(step)).rename(self._folder / f"unreadable-{step}")
+    multihost_utils.sync_global_devices("checkpoint set aside")
+    self._manager.reload()
+
+
+def to_host(state: State) -> State:
+  """A state as NumPy arrays."""
+  return jax.tree.map(np.asarray, jax.device_get(state))

@@ -1,0 +1,183 @@
+"""The one training loop.
+
+The order of operations, for every step k, is fixed:
+
+  1. stop here if the run was asked to: save, and leave
+  2. batch k (a pure function of the seed and k) goes to the devices
+  3. the step, which gives the old state's memory away
+  4. at log steps: metrics of the steps since the last are fetched, one interval late so that the
+     device never waits; a loss that is not finite ends the run
+  5. at evaluation steps: the held-out split
+  6. at checkpoint steps: all metrics so far are checked and flushed, then the state is saved; a
+     checkpoint is therefore never ahead of metrics.jsonl and never holds a state after a NaN
+
+Metrics of step k are of step k alone, so they do not depend on how often they are written.
+"""
+
+import contextlib
+import math
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from train.checkpoint import Checkpoints
+from train.config import Experiment, Stage
+from train.data import Split, eval_batches, train_batches
+from train.errors import Failed, Preempted
+from train.parallel import Program
+from train.report import Bar, Metrics, NoMetrics, write_png
+from train.task import Task
+
+
+class StopRequest:
+  """SIGTERM, agreed upon by all processes at one step."""
+
+  def __init__(self) -> None:
+    self._asked = False
+    if jax.process_count() == 1:
+      signal.signal(signal.SIGTERM, self._ask)
+
+  def _ask(self, *_: Any) -> None:
+    self._asked = True
+
+  def __call__(self, step: int) -> bool:
+    if jax.process_count() > 1:  # JAX's own handler tells the coordinator
+      return multihost_utils.reached_preemption_sync_point(step)
+    return self._asked
+
+
+def train(
+  name: str,
+  stage: Stage,
+  task: Task,
+  program: Program,
+  experiment: Experiment,
+  splits: tuple[Split, Split],
+  checkpoints: Checkpoints,
+  folder: Any,
+  key: jax.Array,
+  seed: int,
+  stop: Callable[[int], bool],
+) -> None:
+  """Trains a stage from its latest checkpoint, or from the start, to its last step.
+
+  Raises:
+    Preempted: `stop` said so; the state is saved.
+    Failed: the loss or the gradient is not finite.
+  """
+  context, key = program.put(task.context), program.put(key)
+  restored = checkpoints.latest(program.abstract_state)
+  start, state = restored if restored else (0, program.init(key))
+  if start >= stage.steps:
+    return
+  first = jax.process_index() == 0
+  metrics = Metrics(folder, name, start) if first else NoMetrics()
+  bar = Bar(name, start, stage.steps, quiet=not first)
+  window = _Window(metrics, bar, checkpoints)
+  processes = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+  batches = train_batches(splits[0], seed, start, stage.steps, stage.batch_size, **processes)
+
+  def save(step: int, figures: dict[str, float] | None) -> None:
+    window.drain()
+    metrics.flush()
+    checkpoints.save(step, state, figures)
+
+  with contextlib.ExitStack() as stack:
+    for close in (checkpoints.wait, bar.close, metrics.close):
+      stack.callback(close)
+    if hasattr(batches, "close"):
+      stack.callback(batches.close)
+    stack.enter_context(jax.transfer_guard("disallow"))
+    for step in range(start + 1, stage.steps + 1):
+      if stop(step):
+        save(step - 1, None)
+        raise Preempted(f"{name} stopped after step {step - 1}")
+      batch = program.put_batch(next(batches))
+      state, figures = program.step(state, context, batch, key)
+      last = step == stage.steps
+      window.add(step, figures)
+      if step % experiment.log.every == 0 or last:
+        window.log(step)
+      held_out = None
+      if step % stage.eval_every == 0 or last:
+        window.drain()  # lines stand in the order of steps, however the run was interrupted
+        held_out = evaluate(task, program, state, context, splits[1], stage.batch_size)
+        metrics.write(step, "eval", held_out)
+      if experiment.log.pictures_every and step % experiment.log.pictures_every == 0 and first:
+        for title, picture in on_host(task.pictures, state, task.context, splits[1]).items():
+          write_png(folder / f"{title}.png", picture)
+          metrics.picture(step, title, picture)
+      if held_out or step % stage.checkpoint_every == 0:
+        save(step, held_out)
+
+
+class _Window:
+  """Metrics still on the device; written one interval late."""
+
+  def __init__(self, metrics: Metrics | NoMetrics, bar: Bar, checkpoints: Checkpoints):
+    self._metrics, self._bar, self._checkpoints = metrics, bar, checkpoints
+    self._steps: list[tuple[int, dict[str, jax.Array]]] = []
+    self._due: list[int] = []
+    self._finite = 0
+
+  def add(self, step: int, figures: dict[str, jax.Array]) -> None:
+    self._steps.append((step, figures))
+
+  def log(self, step: int) -> None:
+    """Metrics of `step` are to be written; those that were due before it are."""
+    self._fetch(self._due[-1] if self._due else 0)
+    self._due.append(step)
+
+  def drain(self) -> None:
+    """Everything up to now, waiting for it."""
+    self._fetch(self._steps[-1][0] if self._steps else 0)
+
+  def _fetch(self, until: int) -> None:
+    ready = [(step, figures) for step, figures in self._steps if step <= until]
+    self._steps = self._steps[len(ready) :]
+    for step, figures in zip(
+      [s for s, _ in ready], jax.device_get([f for _, f in ready]), strict=True
+    ):
+      values = {name: float(value) for name, value in figures.items()}
+      bad = [k for k in ("loss", "grad_norm") if not math.isfinite(values.get(k, 0.0))]
+      if bad:
+        self._metrics.flush()
+        kept = self._checkpoints.newest_step()
+        last = f"the checkpoint of step {kept} stands" if kept else "there is no checkpoint yet"
+        raise Failed(
+          f"{bad[0]} is {values[bad[0]]} at step {step}; it was finite up to step {step - 1}; {last}"
+        )
+      if step in self._due:
+        self._due.remove(step)
+        self._metrics.write(step, "train", values)
+        self._bar.update(step, {k: v for k, v in values.items() if k != "grad_norm"})
+
+
+def evaluate(
+  task: Task, program: Program, state: Any, context: Any, split: Split, batch_size: int
+) -> dict[str, float]:
+  """The task's figures on a whole split; batches' sums are added up in float64."""
+  processes = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+  totals: Any = None
+  waiting: Any = None
+  for batch in eval_batches(split, batch_size, **processes):
+    sums = program.evaluate(state, context, program.put_batch(batch))
+    totals, waiting = _add(totals, waiting), sums  # one late: the device goes on meanwhile
+  return task.figures(_add(totals, waiting))
+
+
+def _add(totals: Any, sums: Any) -> Any:
+  if sums is None:
+    return totals
+  sums = jax.tree.map(lambda x: np.asarray(x, np.float64), jax.device_get(sums))
+  return sums if totals is None else jax.tree.map(np.add, totals, sums)
+
+
+def on_host(function: Callable[..., Any], state: Any, *args: Any) -> Any:
+  """Calls a function that works on this process' first device, whatever mesh the state is on."""
+  with jax.transfer_guard("allow"):
+    return function(jax.device_get(state), *args)

@@ -1,0 +1,35 @@
+"""The optimizer of a stage, from its config, and one update by it."""
+
+from typing import Any
+
+import jax
+import optax
+
+from train.config import Optimizer
+
+
+def make(config: Optimizer, steps: int) -> optax.GradientTransformation:
+  """Adam with what the config asks for; `steps` is the stage's length."""
+  if config.schedule == "cosine":
+    rate = optax.warmup_cosine_decay_schedule(
+      0.0 if config.warmup_steps else config.learning_rate,
+      config.learning_rate,
+      config.warmup_steps,
+      max(steps, config.warmup_steps + 1),
+    )
+  elif config.warmup_steps:
+    rate = optax.linear_schedule(0.0, config.learning_rate, config.warmup_steps)
+  else:
+    rate = config.learning_rate
+  adam = optax.adamw(rate, config.b1, config.b2, weight_decay=config.weight_decay)
+  if not config.clip_norm:
+    return adam
+  return optax.chain(optax.clip_by_global_norm(config.clip_norm), adam)
+
+
+def apply(
+  optimizer: optax.GradientTransformation, grads: Any, opt_state: Any, params: Any
+) -> tuple[Any, Any, jax.Array]:
+  """(new params, new optimizer state, global norm of the gradient)."""
+  updates, opt_state = optimizer.update(grads, opt_state, params)
+  return optax.apply_updates(params, updates), opt_state, optax.global_norm(grads)

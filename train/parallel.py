@@ -1,0 +1,120 @@
+"""Devices and processes: one pure step, compiled by jit over a mesh or by pmap.
+
+Under jit arrays are global, so sums and statistics are global by construction. Under pmap the same
+step sums over its axis by name. Either way the state is replicated and the batch split along its
+first axis. In a run of several processes each holds its share of the global batch.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from train.config import Parallel
+from train.errors import BadInput
+from train.task import Batch, Context, State, Task
+
+AXIS = "data"
+
+
+def join(config: Parallel) -> None:
+  """Joins the other processes, if the config says that there are any."""
+  if not config.distributed:
+    return
+  print("joining the other processes (start the same command on every worker) ...", flush=True)
+  jax.distributed.initialize(
+    coordinator_address=config.coordinator or None,
+    num_processes=config.num_processes or None,
+    process_id=None if config.process_id < 0 else config.process_id,
+  )
+  print(f"process {jax.process_index()} of {jax.process_count()}", flush=True)
+
+
+def make_mesh(config: Parallel) -> Mesh:
+  """All the devices, or as many as the config asks for, along one axis."""
+  devices = jax.devices()
+  if config.devices > len(devices):
+    raise BadInput(f"parallel.devices is {config.devices}; there are {len(devices)} devices")
+  devices = devices[: config.devices or None]
+  return Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,))
+
+
+def check_batch(mesh: Mesh, batch_size: int, path: str) -> None:
+  """Raises BadInput unless every device gets an equal share."""
+  if batch_size % mesh.size:
+    raise BadInput(
+      f"{path} is {batch_size}, which {mesh.size} devices do not divide; "
+      f"the nearest that they do is {max(1, round(batch_size / mesh.size)) * mesh.size}"
+    )
+
+
+class Program(NamedTuple):
+  """A task's functions, compiled, and how arguments get onto the devices."""
+
+  init: Callable[[jax.Array], State]  # (key) -> state, on the devices
+  step: Callable[[State, Context, Batch, jax.Array], tuple[State, Any]]  # donates the state
+  evaluate: Callable[[State, Context, Batch], Any]
+  put: Callable[[Any], Any]  # the same value on every device
+  put_batch: Callable[[dict[str, np.ndarray]], Batch]  # this process' share of a global batch
+  abstract_state: State  # shapes, dtypes and shardings
+
+
+def compile_task(task: Task, mesh: Mesh, mode: str) -> Program:
+  """Compiles a task's functions for a mesh; `mode` is "jit" or "pmap"."""
+  replicated = NamedSharding(mesh, PartitionSpec())
+  split = NamedSharding(mesh, PartitionSpec(AXIS))
+  # Made inside jit, so that no two leaves share a buffer: the step gives the state's away.
+  init = jax.jit(task.init, out_shardings=replicated)
+  key = jax.eval_shape(lambda: jax.random.key(0))
+  abstract_state = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated),
+    jax.eval_shape(task.init, key),
+  )
+  return Program(
+    init=init,
+    step=_jit_step(task, replicated, split) if mode == "jit" else _pmap_step(task, mesh),
+    evaluate=jax.jit(
+      task.evaluate, in_shardings=(replicated, replicated, split), out_shardings=replicated
+    ),
+    put=lambda tree: jax.device_put(tree, replicated),
+    put_batch=functools.partial(
+      jax.tree.map, lambda x: jax.make_array_from_process_local_data(split, x)
+    ),
+    abstract_state=abstract_state,
+  )
+
+
+def _jit_step(task: Task, replicated: NamedSharding, split: NamedSharding) -> Callable:
+  return jax.jit(
+    task.step,
+    in_shardings=(replicated, replicated, split, replicated),
+    out_shardings=replicated,
+    donate_argnums=0,
+  )
+
+
+def _pmap_step(task: Task, mesh: Mesh) -> Callable:
+  """The same step by pmap, taking and giving the same arrays as the one by jit."""
+  compiled = jax.pmap(
+    functools.partial(task.step, axis_name=AXIS),
+    axis_name=AXIS,
+    in_axes=(None, None, 0, None),
+    out_axes=None,
+    devices=list(mesh.devices.flat),
+  )
+  replicated = NamedSharding(mesh, PartitionSpec())
+
+  def step(state: State, context: Context, batch: Batch, key: jax.Array) -> tuple[State, Any]:
+    local = jax.tree.map(_by_device, batch)
+    return jax.device_put(compiled(state, context, local, key), replicated)
+
+  return step
+
+
+def _by_device(x: jax.Array) -> np.ndarray:
+  """[B, ...] -> [local devices, B / devices, ...], this process' part."""
+  shards = sorted(x.addressable_shards, key=lambda s: s.index[0].start or 0)
+  return np.stack([np.asarray(s.data) for s in shards])

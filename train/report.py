@@ -1,0 +1,171 @@
+"""What a person sees of a run: progress, metrics as lines and curves, pictures.
+
+metrics.jsonl gets {"stage", "step", "kind", figures ...}; kind is "train" (that step's batch) or
+"eval" (the held-out split). `seconds`, the time since the process began the stage, is the only
+figure that differs between two runs of the same config.
+"""
+
+import json
+import math
+import os
+import pathlib
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from tensorboardX import SummaryWriter
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+class Metrics:
+  """Writes a run's metrics. Making one cuts the file back to what a resumed stage has done."""
+
+  def __init__(self, folder: pathlib.Path, stage: str, step: int):
+    """`step`: the one restored; later lines of the stage go, as that work is done again."""
+    self._stage, self._start = stage, time.monotonic()
+    path = folder / "metrics.jsonl"
+    _cut_back(path, stage, step)
+    self._file = open(path, "a")  # noqa: SIM115 (closed by `close`)
+    self._events = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+
+  def write(self, step: int, kind: str, figures: Mapping[str, float]) -> None:
+    seconds = {"seconds": round(time.monotonic() - self._start, 3)}
+    line = {"stage": self._stage, "step": step, "kind": kind, **figures, **seconds}
+    self._file.write(json.dumps(line) + "\n")
+    for name, value in figures.items():
+      self._events.add_scalar(f"{self._stage}/{kind}/{name}", value, step)
+
+  def picture(self, step: int, name: str, picture: np.ndarray) -> None:
+    self._events.add_image(f"{self._stage}/{name}", picture, step, dataformats="HWC")
+
+  def flush(self) -> None:
+    """Until every line is on disk: a checkpoint must never be ahead of its metrics."""
+    self._file.flush()
+    os.fsync(self._file.fileno())
+
+  def close(self) -> None:
+    self._file.close()
+    self._events.close()
+
+
+class NoMetrics:
+  """What processes other than the first write: nothing."""
+
+  def write(self, *args, **kwargs) -> None: ...
+  def picture(self, *args, **kwargs) -> None: ...
+  def flush(self) -> None: ...
+  def close(self) -> None: ...
+
+
+def _cut_back(path: pathlib.Path, stage: str, step: int) -> None:
+  if not path.exists():
+    return
+  kept = []
+  for line in path.read_text().splitlines(keepends=True):
+    try:
+      record = json.loads(line)
+    except ValueError:  # the last line of a run that was killed
+      continue
+    if record["stage"] != stage or record["step"] <= step:
+      kept.append(line if line.endswith("\n") else line + "\n")
+  temporary = path.with_name(f".{path.name}.tmp")
+  temporary.write_text("".join(kept))
+  temporary.replace(path)
+
+
+class Bar:
+  """Progress of a stage: a bar on a terminal, a line now and then elsewhere."""
+
+  def __init__(self, stage: str, start: int, steps: int, *, quiet: bool = False):
+    self._stage, self._steps, self._quiet = stage, steps, quiet
+    self._first, self._begun = start, time.monotonic()
+    self._last_line = start
+    self._progress = None
+    if console.is_terminal and not quiet:
+      self._progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[figures]}"),
+        console=console,
+      )
+      self._progress.start()
+      self._task = self._progress.add_task(
+        stage, total=steps, completed=start, rate="", figures="compiling"
+      )
+
+  def update(self, step: int, figures: Mapping[str, float]) -> None:
+    if self._quiet:
+      return
+    rate = (step - self._first) / max(time.monotonic() - self._begun, 1e-9)
+    text = " ".join(f"{name} {value:.4g}" for name, value in figures.items())
+    if self._progress:
+      self._progress.update(self._task, completed=step, rate=f"{rate:.1f}/s", figures=text)
+    elif step - self._last_line >= self._steps / 10 or step == self._steps:
+      left = (self._steps - step) / max(rate, 1e-9)
+      self._last_line = step
+      console.print(f"{self._stage} {step}/{self._steps} {rate:.1f}/s, {left:.0f} s left, {text}")
+
+  def close(self) -> None:
+    if self._progress:
+      self._progress.stop()
+
+
+def to_uint8(images: np.ndarray) -> np.ndarray:
+  """Images in [-0.5, 0.5], as the networks have them, as uint8."""
+  return np.uint8(np.clip(np.rint((np.asarray(images, np.float32) + 0.5) * 255), 0, 255))
+
+
+def sheet(images: np.ndarray | Sequence[np.ndarray], columns: int, *, scale: int = 0) -> np.ndarray:
+  """Images u8[N, H, W, C] on one sheet u8[H', W', 3], in rows, enlarged where they are small."""
+  images = np.asarray(images)
+  if images.shape[-1] == 1:
+    images = np.repeat(images, 3, axis=-1)
+  scale = scale or max(1, math.ceil(48 / images.shape[1]))
+  images = images.repeat(scale, axis=1).repeat(scale, axis=2)
+  gap = max(2, scale)
+  n, height, width, _ = images.shape
+  rows = -(-n // columns)
+  out = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, 3), 255, np.uint8)
+  for i, image in enumerate(images):
+    y, x = (i // columns) * (height + gap) + gap, (i % columns) * (width + gap) + gap
+    out[y : y + height, x : x + width] = image
+  return out
+
+
+def write_png(path: pathlib.Path, picture: np.ndarray) -> None:
+  """Writes a picture u8[H, W, 3] whole or not at all."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  temporary = path.with_name(f".{path.name}.tmp")
+  Image.fromarray(picture).save(temporary, format="png")
+  temporary.replace(path)
+
+
+def usage_plot(counts: np.ndarray, perplexity: float) -> np.ndarray:
+  """How often each code is used, most used first, as a picture u8[H, W, 3]."""
+  from matplotlib.backends.backend_agg import FigureCanvasAgg
+  from matplotlib.figure import Figure
+
+  figure = Figure(figsize=(7, 3.2), dpi=110, layout="constrained")
+  canvas = FigureCanvasAgg(figure)
+  axes = figure.add_subplot()
+  share = np.sort(counts)[::-1] / max(counts.sum(), 1)
+  axes.bar(np.arange(len(share)), share * 100, width=1.0, color="#3b6ea5")
+  axes.axhline(100 / len(share), color="#b5482a", linewidth=1, label="all codes alike")
+  used = int((counts > 0).sum())
+  axes.set(
+    title=f"Codebook usage: {used} of {len(share)} codes, perplexity {perplexity:.1f}",
+    xlabel="code, most used first",
+    ylabel="% of positions",
+    xlim=(-0.5, len(share) - 0.5),
+  )
+  axes.legend(frameon=False)
+  axes.spines[["top", "right"]].set_visible(False)
+  canvas.draw()
+  return np.asarray(canvas.buffer_rgba())[..., :3].copy()

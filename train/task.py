@@ -1,0 +1,45 @@
+"""What a stage is to the loop: pure functions over pytrees, made by a file in train/tasks/."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax import linen as nn
+
+State = Any  # a NamedTuple with a field `step`
+Context = Any  # what earlier stages learned, read but never changed
+Batch = dict[str, jax.Array]  # image u8[B, H, W, C], label i32[B], index i32[B], mask bool[B]
+
+
+class Task(NamedTuple):
+  """One stage's functions. Batches are global under jit, a device's share under pmap."""
+
+  model: nn.Module
+  # (key) -> state
+  init: Callable[[jax.Array], State]
+  # (state, context, batch, key, *, axis_name=None) -> (state, metrics); metrics are scalars, among
+  # them `loss` and `grad_norm`. `key` is the stage's; what is drawn is keyed by step and example.
+  step: Callable[..., tuple[State, dict[str, jax.Array]]]
+  # (state, context, batch with mask) -> sums, which add up over batches
+  evaluate: Callable[[State, Context, Batch], Any]
+  # (sums) -> figures; `select` names the one by which the best checkpoint is chosen, least first
+  figures: Callable[[Any], dict[str, float]]
+  select: str
+  # (state, context, split) -> pictures u8[H, W, 3] by file name
+  pictures: Callable[[State, Context, Any], dict[str, np.ndarray]]
+  # (state, context, training split, held-out split) -> figures too dear for every evaluation
+  judged: Callable[[State, Context, Any, Any], dict[str, float]]
+  # what earlier stages learned, as arrays
+  context: Context
+  # leaf path (a regular expression) -> the config fields that decide its shape
+  decided_by: Mapping[str, str]
+
+
+class Finished(NamedTuple):
+  """A stage that is done: its model, its best state on the host, and its figures."""
+
+  model: nn.Module
+  state: State
+  figures: dict[str, float]
+  task: Task

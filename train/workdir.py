@@ -1,0 +1,136 @@
+"""The folder of a run: whose it is, that only one run writes it, and what it says is done.
+
+config.json            the resolved config, with the kind of experiment
+metrics.jsonl          one line an event; train and eval figures by stage and step
+events.out.tfevents.*  the same for TensorBoard
+STAGE/checkpoints/     Orbax checkpoints, one folder a step
+STAGE/done.json        written last, when a stage is finished: its steps and figures
+*.png                  pictures
+"""
+
+import fcntl
+import json
+import os
+import pathlib
+from typing import Any, TextIO
+
+from train import config as configs
+from train.config import Experiment
+from train.errors import BadInput
+
+
+class Workdir:
+  """A run's folder. Making one touches nothing; `claim` does."""
+
+  def __init__(self, path: str | pathlib.Path):
+    self.path = pathlib.Path(path)
+    self._lock: TextIO | None = None
+
+  @property
+  def config_file(self) -> pathlib.Path:
+    return self.path / "config.json"
+
+  def check(self, experiment: Experiment) -> None:
+    """Raises BadInput unless the folder is new, empty, or holds this very experiment."""
+    if self.path.exists() and not self.path.is_dir():
+      raise BadInput(f"--workdir {self.path} is a file; it must be a folder or not exist")
+    if not self.config_file.exists():
+      foreign = [p.name for p in self.path.glob("*") if not p.name.startswith(".")]
+      if foreign:
+        raise BadInput(
+          f"--workdir {self.path} holds no experiment but {', '.join(sorted(foreign)[:3])}; "
+          "name a new or an empty folder"
+        )
+      return
+    old = self.config(type(experiment))
+    if old.name != experiment.name:
+      raise BadInput(
+        f"--workdir {self.path} holds the experiment {old.name!r}, not {experiment.name!r}; "
+        "name another folder"
+      )
+    changed = configs.changes(old, experiment)
+    if changed:
+      raise BadInput(
+        f"--workdir {self.path} was begun with another config ({'; '.join(changed)}); "
+        "go on with the old values or name another folder"
+      )
+    self._check_lengths(old, experiment)
+
+  def _check_lengths(self, old: Experiment, new: Experiment) -> None:
+    names = list(configs.stages(new))
+    for i, name in enumerate(names[:-1]):
+      before, after = configs.stages(old)[name].steps, configs.stages(new)[name].steps
+      begun = [later for later in names[i + 1 :] if self.checkpoints(later).exists()]
+      if before != after and begun:
+        raise BadInput(
+          f"{name}.steps: {before} -> {after}, but {begun[0]} has begun to learn from {name} "
+          f"as it was in {self.path}; name another folder"
+        )
+
+  def config(self, kind: type | None = None) -> Experiment:
+    """The experiment whose folder this is, as it was last run.
+
+    Raises:
+      BadInput: there is none, or it is of another kind than the one given.
+    """
+    from train.experiments import KINDS
+
+    try:
+      saved = json.loads(self.config_file.read_text())
+      name, fields = saved["kind"], saved["config"]
+    except FileNotFoundError:
+      raise BadInput(f"{self.path} holds no experiment: {self.config_file} is missing") from None
+    except (ValueError, KeyError, TypeError) as error:
+      raise BadInput(f"{self.config_file} is damaged: {error}") from None
+    if name not in KINDS:
+      raise BadInput(f"{self.config_file}: unknown kind {name!r}; known: {', '.join(KINDS)}")
+    if kind is not None and KINDS[name] is not kind:
+      raise BadInput(f"{self.path} holds a {name}, not a {kind.__name__}; name another folder")
+    return configs.from_json(KINDS[name], json.dumps(fields), str(self.config_file))
+
+  def claim(self, experiment: Experiment) -> None:
+    """Makes the folder this run's own, until the process ends.
+
+    Raises:
+      BadInput: another run holds it.
+    """
+    self.path.mkdir(parents=True, exist_ok=True)
+    self._lock = open(self.path / ".lock", "w")  # noqa: SIM115 (held until the process ends)
+    try:
+      fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+      self._lock.close()
+      raise BadInput(f"--workdir {self.path} is in use by another run") from None
+    fields = json.loads(configs.to_json(experiment))
+    write_json(self.config_file, {"kind": type(experiment).__name__, "config": fields})
+
+  def release(self) -> None:
+    if self._lock is not None:
+      self._lock.close()
+
+  def checkpoints(self, stage: str) -> pathlib.Path:
+    return self.path / stage / "checkpoints"
+
+  def done(self, stage: str) -> dict[str, Any] | None:
+    """What was written when the stage was finished; None if it was not."""
+    try:
+      return json.loads((self.path / stage / "done.json").read_text())
+    except FileNotFoundError:
+      return None
+    except ValueError as error:
+      raise BadInput(f"{self.path / stage / 'done.json'} is damaged: {error}") from None
+
+  def finish(self, stage: str, record: dict[str, Any]) -> None:
+    write_json(self.path / stage / "done.json", record)
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+  """Writes a file whole or not at all."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  temporary = path.with_name(f".{path.name}.tmp")
+  with open(temporary, "w") as file:
+    json.dump(value, file, indent=2)
+    file.write("\n")
+    file.flush()
+    os.fsync(file.fileno())
+  temporary.replace(path)
