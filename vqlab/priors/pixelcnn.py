@@ -51,6 +51,12 @@ def _gate(x: jax.Array) -> jax.Array:
   return jnp.tanh(signal) * nn.sigmoid(gate)
 
 
+def _codes_at(codes: jax.Array, row: jax.Array, column: jax.Array) -> jax.Array:
+  """One position of [B, H, W] or [B, H, W, G]: [B, 1, 1] or [B, 1, 1, G]."""
+  start = (jnp.int32(0), row, column, jnp.int32(0))[: codes.ndim]
+  return jax.lax.dynamic_slice(codes, start, (codes.shape[0], 1, 1, *codes.shape[3:]))
+
+
 class _GatedLayer(nn.Module):
   """One layer of both stacks. Label biases are [B, 4C] or None."""
 
@@ -254,8 +260,7 @@ class PixelCNN(nn.Module):
   ) -> tuple[tuple[jax.Array, ...], jax.Array]:
     """The horizontal stack at one position: `left` and `hidden` of the cache."""
     del g
-    start = (0, row, jnp.maximum(column - 1, 0), 0)[: codes.ndim]
-    previous = jax.lax.dynamic_slice(codes, start, (codes.shape[0], 1, 1, *codes.shape[3:]))
+    previous = _codes_at(codes, row, jnp.maximum(column - 1, 0))
     h = jnp.where(column > 0, self._embed(previous)[:, 0, 0], 0)
     gates = jax.lax.dynamic_index_in_dim(cache.gates, column, axis=0, keepdims=False)
     left = []
@@ -269,8 +274,8 @@ class PixelCNN(nn.Module):
     self, cache: PixelCNNCache, codes: jax.Array, row: jax.Array, column: jax.Array, g: jax.Array
   ) -> tuple[tuple[jax.Array, ...], jax.Array]:
     """Adds the position's latest code to the hidden layer that the next code reads."""
-    start = (0, row, column, g - 1)
-    code = jax.lax.dynamic_slice(codes, start, (codes.shape[0], 1, 1, 1))[:, 0, 0, 0]
+    here = _codes_at(codes, row, column)[:, 0, 0]
+    code = jax.lax.dynamic_index_in_dim(here, g - 1, axis=1, keepdims=False)
     return cache.left, cache.hidden + self.embed_earlier(code + (g - 1) * self.num_codes)
 
   def _logits_of(self, hidden: jax.Array, g: int | jax.Array) -> jax.Array:

@@ -141,11 +141,12 @@ def _sample(
       noise = _noise(keys, row * codes.shape[2] + index, logits.shape[-1], logits.dtype)
       drawn = jnp.argmax(logits + noise, axis=-1).astype(jnp.int32)
     drawn = drawn[:, None, None]
+    at = (jnp.int32(0), row, index)
     if mask is not None:
-      old = jax.lax.dynamic_slice(codes, (0, row, index), (batch, 1, 1))
-      keep = jax.lax.dynamic_slice(mask, (0, row, index), (batch, 1, 1))
+      old = jax.lax.dynamic_slice(codes, at, drawn.shape)
+      keep = jax.lax.dynamic_slice(mask, at, drawn.shape)
       drawn = jnp.where(keep, old, drawn)
-    return jax.lax.dynamic_update_slice(codes, drawn, (0, row, index))
+    return jax.lax.dynamic_update_slice(codes, drawn, at)
 
   def cached_step(row: jax.Array, index: jax.Array, carry: tuple) -> tuple:
     cache, codes = carry
