@@ -138,6 +138,21 @@ def test_every_parameter_has_a_gradient_that_is_not_zero(prior, x64):
     assert np.abs(leaf).max() > 0, jax.tree_util.keystr(path)
 
 
+def test_a_new_model_lets_the_rows_far_above_through():
+  """The vertical stack of an untrained model keeps most of its signal from layer to layer."""
+  model = PixelCNN(16, channels=32, num_layers=8, kernel_size=3)
+  codes = jax.random.randint(jax.random.key(0), (4, 12, 12), 0, 16, jnp.int32)
+
+  @jax.jit
+  def vertical_deviations(key):
+    _, state = model.init_with_output(key, codes, capture_intermediates=True)
+    layers = state["intermediates"]
+    return jnp.stack([layers[f"layers_{k}"]["__call__"][0][0].std() for k in range(8)])
+
+  first, *_, last = vertical_deviations(jax.random.key(1))
+  assert last > first / 8  # 2**-7 with the usual initialisation
+
+
 def test_dropout_is_on_in_training_only(prior):
   model, params, codes, _ = prior((2, 3, 3), dtype=jnp.float32, dropout=0.5)
   without = model.clone(dropout=0.0).apply({"params": params}, codes)

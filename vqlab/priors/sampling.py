@@ -12,6 +12,8 @@ where two scores tie to within it, either code may win.
 from collections.abc import Callable
 from functools import partial
 from math import inf, prod
+from numbers import Integral
+from operator import index as whole
 from typing import Any
 
 import jax
@@ -64,12 +66,12 @@ def sample(
   Raises:
     ValueError: an argument is out of range, or has the wrong shape or type.
   """
-  shape = tuple(int(size) for size in shape)
+  shape = tuple(whole(size) for size in shape)
   if len(shape) < 2 or min(shape) < 1:
     raise ValueError(f"shape is {shape}; it must be [B, T], [B, H, W] or [B, H, W, G], all >= 1")
   if method not in ("cached", "naive"):
     raise ValueError(f"method is {method!r}; it must be 'cached' or 'naive'")
-  if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1):
+  if top_k is not None and (not isinstance(top_k, Integral) or top_k < 1):
     raise ValueError(f"top_k is {top_k!r}; it must be a whole number of at least 1, or None")
   temperature = _number("temperature", temperature, lambda t: 0 <= t < inf, "finite and >= 0")
   if top_p is not None:
@@ -221,7 +223,7 @@ def _number(
 def _check_given(
   given: tuple[ArrayLike, ArrayLike], shape: tuple[int, ...]
 ) -> tuple[jax.Array, jax.Array]:
-  if not isinstance(given, tuple) or len(given) != 2:
+  if not isinstance(given, tuple | list) or len(given) != 2:
     raise ValueError(f"given is a {type(given).__name__}; it must be a pair (codes, mask)")
   codes, mask = (jnp.asarray(x) for x in given)
   for name, x in (("codes", codes), ("mask", mask)):
