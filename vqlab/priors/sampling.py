@@ -51,7 +51,8 @@ def sample(
     cond: what the model is conditioned on.
     given: for in-painting, (codes, mask) of `shape` each: where the boolean mask is True the code
       is copied, elsewhere it is drawn in raster order (so from the given codes before it).
-    temperature: divides the logits; 0 takes the most probable code at every position.
+    temperature: divides the logits; 0 takes the most probable code at every position (a traced
+      temperature must be positive: it cannot be looked at).
     top_k: draws from the k most probable codes only; of equal codes the lowest come first.
     top_p: draws from the smallest set of most probable codes with a mass of at least p, after
       temperature and top_k; at least one. Of equal codes the lowest come first.
