@@ -1,0 +1,80 @@
+"""What the tests of priors share."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from vqlab.priors import PixelCNN
+
+
+def make_prior(shape, *, dtype=jnp.float64, seed=0, **fields):
+  """A small PixelCNN for codes of `shape`, with generic parameters (no bias is zero)."""
+  model = PixelCNN(
+    codes_per_position=shape[3] if len(shape) == 4 else 1,
+    dtype=dtype,
+    param_dtype=jnp.float64 if dtype == jnp.float64 else jnp.float32,
+    **{"num_codes": 5, "channels": 6, "num_layers": 3, "hidden": 8, **fields},
+  )
+  key = jax.random.key(seed)
+  codes = jax.random.randint(jax.random.fold_in(key, 0), shape, 0, model.num_codes, jnp.int32)
+  cond = None
+  if model.num_classes:
+    cond = jax.random.randint(
+      jax.random.fold_in(key, 1), shape[:1], 0, model.num_classes, jnp.int32
+    )
+  shapes = jax.eval_shape(model.init, key, codes, cond)["params"]
+  leaves, treedef = jax.tree.flatten(shapes)
+  keys = jax.random.split(jax.random.fold_in(key, 2), len(leaves))
+  scales = [0.5 if x.ndim < 3 else (x.size / x.shape[-1]) ** -0.5 for x in leaves]
+  params = [
+    s * jax.random.normal(k, x.shape, x.dtype) for s, k, x in zip(scales, keys, leaves, strict=True)
+  ]
+  return model, treedef.unflatten(params), codes, cond
+
+
+@partial(jax.jit, static_argnums=0)
+def stepped_logits(model, params, codes, cond):
+  """The logits of `codes`, position by position; what is not drawn yet is filled with zeros."""
+
+  def apply(function, *args):
+    return model.apply({"params": params}, *args, method=function)
+
+  rows, width = codes.shape[1], codes[0, 0].size
+  positions = jnp.arange(rows * width, dtype=jnp.int32)
+
+  def drawn_before(position):
+    return jnp.where(positions.reshape(codes.shape[1:]) < position, codes, 0)
+
+  def one_row(cache, row):
+    cache = apply("begin_row", cache, drawn_before(row * width), row)
+
+    def one_step(cache, index):
+      return apply("step", cache, drawn_before(row * width + index), row, index)
+
+    return jax.lax.scan(one_step, cache, jnp.arange(width, dtype=jnp.int32))
+
+  cache = apply("init_cache", codes.shape, cond)
+  _, logits = jax.lax.scan(one_row, cache, jnp.arange(rows, dtype=jnp.int32))
+  return jnp.moveaxis(logits, 2, 0).reshape(*codes.shape, -1)
+
+
+@partial(jax.jit, static_argnums=0)
+def forced_logits(model, params, codes, cond):
+  return model.apply({"params": params}, codes, cond)
+
+
+@pytest.fixture
+def prior():
+  return make_prior
+
+
+@pytest.fixture
+def stepped():
+  return stepped_logits
+
+
+@pytest.fixture
+def forced():
+  return forced_logits

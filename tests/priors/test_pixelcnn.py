@@ -1,0 +1,197 @@
+"""Gated PixelCNN: what a logit depends on, the cache, an independent implementation."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vqlab.priors import PixelCNN
+
+SHAPES = [(4, 5), (3, 4, 3)]  # H, W and codes per position
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_logit_depends_on_every_earlier_code_and_on_no_other(shape, prior, forced, x64):
+  """One batch entry a position, in which that position's code is changed."""
+  size = int(np.prod(shape))
+  model, params, _, _ = prior((1, *shape))
+  codes = jax.random.randint(jax.random.key(1), (size,), 0, model.num_codes, jnp.int32)
+  changed = (codes + jnp.eye(size, dtype=jnp.int32)) % model.num_codes
+  both = jnp.concatenate([codes[None], changed]).reshape(-1, *shape)
+  logits = forced(model, params, both, None).reshape(size + 1, size, -1)
+  difference = np.abs(logits[1:] - logits[:1]).max(-1)  # [changed position, logit's position]
+  earlier = np.triu(np.ones((size, size), bool), 1)
+  assert difference[~earlier].max() < 1e-14  # the batch entries round differently
+  assert difference[earlier].min() > 1e-9  # so there is no blind spot
+
+
+@pytest.mark.parametrize("num_classes", [0, 3])
+@pytest.mark.parametrize("shape", [(2, 4, 5), (2, 3, 4, 3)])
+def test_steps_equal_teacher_forcing(shape, num_classes, prior, stepped, forced, x64):
+  model, params, codes, cond = prior(shape, num_classes=num_classes, num_layers=2)
+  expected = forced(model, params, codes, cond)
+  assert expected.dtype == jnp.float64 and expected.shape == (*shape, 5)
+  np.testing.assert_allclose(stepped(model, params, codes, cond), expected, atol=1e-10)
+
+
+def test_equals_the_equations_position_by_position(prior, forced, x64):
+  """The equations of the module's docstring, one position and one tap after the other."""
+  H, W, r = 3, 4, 1
+  model, params, codes, cond = prior((1, H, W), num_classes=3, kernel_size=3, num_layers=2)
+  p = jax.tree.map(np.asarray, params)
+  x = p["embed"]["embedding"][codes[0]]
+  labels = p["labels"]["embedding"][int(cond[0])].reshape(2, 2, -1)
+
+  def convolve(x, weights, taps):
+    out = np.tile(weights["bias"], (H, W, 1))
+    for i, j in np.ndindex(H, W):
+      for (a, b), kernel in zip(taps, weights["kernel"].reshape(len(taps), 6, 12), strict=True):
+        if 0 <= i + a < H and 0 <= j + b < W:
+          out[i, j] += x[i + a, j + b] @ kernel
+    return out
+
+  def gate(x):
+    return np.tanh(x[..., :6]) / (1 + np.exp(-x[..., 6:]))
+
+  v, h = np.zeros_like(x), np.zeros_like(x)
+  v[1:], h[:, 1:] = x[:-1], x[:, :-1]
+  for k in range(2):
+    layer = p[f"layers_{k}"]
+    taps = [(a, b) for a in range(-r, 1) for b in range(-r, r + 1)]
+    a = convolve(v, layer["vertical"], taps) + labels[k, 0]
+    b = convolve(h, layer["horizontal"], [(0, b) for b in range(-r, 1)]) + labels[k, 1]
+    v, b = gate(a), b + a @ layer["link"]["kernel"]
+    h = h + gate(b) @ layer["residual"]["kernel"] + layer["residual"]["bias"]
+  hidden = np.maximum(h, 0) @ p["to_hidden"]["kernel"] + p["to_hidden"]["bias"]
+  expected = np.maximum(hidden, 0) @ p["out_kernel"][0] + p["out_bias"][0]
+  np.testing.assert_allclose(forced(model, params, codes, cond)[0], expected, atol=1e-12)
+
+
+def equations(jaxpr):
+  """All equations, those of inner jaxprs in place of the equation that holds them."""
+  for equation in jaxpr.eqns:
+    inner = []
+    for value in jax.tree.leaves(equation.params, is_leaf=lambda x: hasattr(x, "eqns")):
+      inner += [value] if hasattr(value, "eqns") else []
+      inner += [value.jaxpr] if hasattr(value, "jaxpr") else []
+    if not inner:
+      yield equation
+    for jaxpr in inner:
+      yield from equations(jaxpr)
+
+
+@pytest.mark.parametrize("codes_per_position", [1, 3])
+def test_a_step_costs_the_same_on_every_map(codes_per_position):
+  """Read off the jaxpr: only slices take anything that has the size of a map."""
+  model = PixelCNN(
+    5, codes_per_position=codes_per_position, channels=6, num_layers=2, hidden=8, num_classes=2
+  )
+  group = () if codes_per_position == 1 else (codes_per_position,)
+  cond = jnp.zeros(2, jnp.int32)
+  params = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((2, 4, 4, *group), int), cond)
+
+  def costs(function, H, W):
+    """What every equation reads and writes; of a slice, what it cuts out."""
+    codes = jnp.zeros((2, H, W, *group), jnp.int32)
+    cache = model.apply(zeros, codes.shape, cond, method="init_cache")
+    args = (cache, codes, 1, 1)[: 4 if function == "step" else 3]
+    jaxpr = jax.make_jaxpr(lambda *args: model.apply(zeros, *args, method=function))(*args)
+    found = []
+    for equation in equations(jaxpr.jaxpr):
+      read = [] if equation.primitive.name == "dynamic_slice" else equation.invars
+      shapes = [v.aval.shape for v in (*read, *equation.outvars)]
+      found.append((equation.primitive.name, *shapes))
+    return found
+
+  zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), params)
+  small, large = costs("step", 8, 8), costs("step", 32, 32)
+  assert small == large
+  assert {"dot_general", "dynamic_slice"} <= {name for name, *_ in small}
+  # Beginning a row does not depend on the number of rows.
+  assert costs("begin_row", 8, 8) == costs("begin_row", 32, 8)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 3), (2, 3, 3, 2)])
+def test_bfloat16_leaves_parameters_and_logits_in_float32(shape, prior):
+  model, params, codes, cond = prior(shape, dtype=jnp.bfloat16)
+  assert {x.dtype for x in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+  logits = jax.eval_shape(model.apply, {"params": params}, codes, cond)
+  assert logits.dtype == jnp.float32
+
+  def step(params):
+    cache = model.apply({"params": params}, shape, cond, method="init_cache")
+    return model.apply({"params": params}, cache, codes, 0, 0, method="step")
+
+  cache, logits = jax.eval_shape(step, params)
+  assert logits.dtype == jnp.float32
+  assert {x.dtype for x in jax.tree.leaves(cache)} == {jnp.dtype("bfloat16")}
+
+
+def test_every_parameter_has_a_gradient_that_is_not_zero(prior, x64):
+  model, params, codes, cond = prior((8, 3, 3, 2), num_classes=2, num_layers=2)
+
+  @jax.jit
+  def gradient(params):
+    return jax.grad(lambda p: (model.apply({"params": p}, codes, cond) ** 2).sum())(params)
+
+  for path, leaf in jax.tree.leaves_with_path(gradient(params)):
+    assert np.abs(leaf).max() > 0, jax.tree_util.keystr(path)
+
+
+def test_a_new_model_lets_the_rows_far_above_through():
+  """The vertical stack of an untrained model keeps most of its signal from layer to layer."""
+  model = PixelCNN(16, channels=32, num_layers=8, kernel_size=3)
+  codes = jax.random.randint(jax.random.key(0), (4, 12, 12), 0, 16, jnp.int32)
+
+  @jax.jit
+  def vertical_deviations(key):
+    _, state = model.init_with_output(key, codes, capture_intermediates=True)
+    layers = state["intermediates"]
+    return jnp.stack([layers[f"layers_{k}"]["__call__"][0][0].std() for k in range(8)])
+
+  first, *_, last = vertical_deviations(jax.random.key(1))
+  assert last > first / 8  # 2**-7 with the usual initialisation
+
+
+def test_dropout_is_on_in_training_only(prior):
+  model, params, codes, _ = prior((2, 3, 3), dtype=jnp.float32, dropout=0.5)
+  without = model.clone(dropout=0.0).apply({"params": params}, codes)
+  np.testing.assert_array_equal(model.apply({"params": params}, codes), without)
+  a, b = (
+    model.apply({"params": params}, codes, train=True, rngs={"dropout": jax.random.key(seed)})
+    for seed in (0, 1)
+  )
+  assert not np.allclose(a, without) and not np.allclose(a, b)
+
+
+BAD_INPUTS = {
+  "rank": ({}, (2, 3, 3, 1), None, r"codes have shape \[2, 3, 3, 1\].*must be \[B, H, W\]"),
+  "group": ({"codes_per_position": 2}, (2, 3, 3, 3), None, r"must be \[B, H, W, 2\]"),
+  "needless cond": ({}, (2, 3, 3), (2,), "unconditional"),
+  "missing cond": ({"num_classes": 4}, (2, 3, 3), None, "cond is missing: this model has 4"),
+  "cond shape": ({"num_classes": 4}, (2, 3, 3), (3,), r"cond is int32\[3\].*int32\[2\]"),
+  "cond rank": ({"num_classes": 4}, (2, 3, 3), (2, 1), r"cond is int32\[2, 1\]"),
+  "even kernel": ({"kernel_size": 4}, (2, 3, 3), None, "kernel_size is 4"),
+}
+
+
+@pytest.mark.parametrize(
+  ("fields", "shape", "cond", "message"), BAD_INPUTS.values(), ids=BAD_INPUTS
+)
+def test_bad_input_is_one_clear_line(fields, shape, cond, message):
+  model = PixelCNN(5, channels=4, num_layers=1, **fields)
+  cond = None if cond is None else jnp.zeros(cond, jnp.int32)
+  with pytest.raises(ValueError, match=message) as error:
+    jax.eval_shape(model.init, jax.random.key(0), jnp.zeros(shape, jnp.int32), cond)
+  assert "\n" not in str(error.value)
+  with pytest.raises(ValueError, match=message):
+    model.init(jax.random.key(0), shape, cond, method="init_cache")
+
+
+def test_codes_and_labels_must_be_integers():
+  model = PixelCNN(5, channels=4, num_layers=1, num_classes=2)
+  codes, labels = jnp.zeros((2, 3, 3), jnp.int32), jnp.zeros(2, jnp.int32)
+  with pytest.raises(ValueError, match="codes are float32"):
+    model.init(jax.random.key(0), codes.astype(jnp.float32), labels)
+  with pytest.raises(ValueError, match=r"cond is float32\[2\]"):
+    model.init(jax.random.key(0), codes, labels.astype(jnp.float32))

@@ -1,0 +1,327 @@
+"""Gated PixelCNN: an autoregressive prior over maps of codes.
+
+van den Oord et al., "Conditional Image Generation with PixelCNN Decoders", 2016
+(arXiv 1606.05328). Two stacks run side by side over the embedded codes x, with r the radius of
+the kernel, k a layer, * a causal convolution and y the label's bias:
+
+    v_0 = x shifted down one row          h_0 = x shifted right one column
+    a_k = V_k * v_k + y_k                 rows i-r..i, columns j-r..j+r of v
+    b_k = U_k * h_k + L_k a_k + y'_k      columns j-r..j of h, and the vertical stack
+    v_k+1 = gate(a_k)                     gate(a', a'') = tanh(a') sigmoid(a'')
+    h_k+1 = h_k + R_k gate(b_k)
+
+Because the inputs are shifted, no convolution needs a mask, and because the vertical stack sees
+all of the rows above, there is no blind spot. The head is ReLU, 1x1, ReLU, 1x1.
+
+Several codes a position (G of them: the last, fastest axis of the raster order) share one pass of
+the two stacks; the head then goes through them one by one, as in NADE (Larochelle and Murray,
+2011): code g adds its embedding to the hidden layer that codes g+1.. read.
+
+In sampling, all that the vertical stack contributes to a row is known before the row is begun
+(`begin_row`: one pass over W columns), and what is left for a position are the horizontal
+stack's r+1 taps and 1x1 products (`step`). Neither depends on how much has been drawn.
+
+Letters: B batch, H W space, G codes a position, K codes, C channels, L layers, N hidden units of
+the head, r = kernel_size // 2.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+
+from vqlab.nn.causal import CausalConv, shift_down, shift_right
+
+
+class PixelCNNCache(NamedTuple):
+  """What sampling remembers; L-tuples hold one array a layer."""
+
+  above: tuple[jax.Array, ...]  # L x [B, r, W, C]  vertical inputs of the r rows above, newest last
+  gates: jax.Array  # [W, L, B, 2C]  what the vertical stack and the label add to the row's gates
+  left: tuple[jax.Array, ...]  # L x [B, r, C]  horizontal inputs of the r columns to the left
+  hidden: jax.Array  # [B, N]  the head's hidden layer at this position, before its ReLU
+  labels: jax.Array | None  # [L, B, 4C]  the labels' biases: vertical 2C, horizontal 2C
+
+
+def _gate(x: jax.Array) -> jax.Array:
+  """[..., 2C] -> [..., C]."""
+  signal, gate = jnp.split(x, 2, axis=-1)
+  return jnp.tanh(signal) * nn.sigmoid(gate)
+
+
+def _codes_at(codes: jax.Array, row: jax.Array, column: jax.Array) -> jax.Array:
+  """One position of [B, H, W] or [B, H, W, G]: [B, 1, 1] or [B, 1, 1, G]."""
+  start = (jnp.int32(0), row, column, jnp.int32(0))[: codes.ndim]
+  return jax.lax.dynamic_slice(codes, start, (codes.shape[0], 1, 1, *codes.shape[3:]))
+
+
+class _GatedLayer(nn.Module):
+  """One layer of both stacks. Label biases are [B, 4C] or None."""
+
+  channels: int
+  radius: int
+  dropout: float
+  dtype: DTypeLike
+  param_dtype: DTypeLike
+
+  def setup(self) -> None:
+    C, r = self.channels, self.radius
+    types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+    # The gate's slope at 0 is 1/2 and this stack has no residual: without a gain of 2 the rows
+    # far above arrive 2**-L as strong, and what they decide is not learned at all.
+    init = nn.initializers.variance_scaling(4.0, "fan_in", "truncated_normal")
+    self.vertical = CausalConv(2 * C, above=r, left=r, right=r, kernel_init=init, **types)
+    self.link = nn.Dense(2 * C, use_bias=False, **types)
+    self.horizontal = CausalConv(2 * C, left=r, **types)
+    self.residual = nn.Dense(C, **types)
+    self.drop = nn.Dropout(self.dropout)
+
+  def __call__(
+    self, v: jax.Array, h: jax.Array, label: jax.Array | None, *, train: bool
+  ) -> tuple[jax.Array, jax.Array]:
+    """Both stacks over the whole map: [B, H, W, C] twice -> the same."""
+    a, from_above = self._link(self.vertical(v), label)
+    b = self.horizontal(h) + from_above
+    v = self.drop(_gate(a), deterministic=not train)
+    return v, h + self.residual(self.drop(_gate(b), deterministic=not train))
+
+  def row(self, rows: jax.Array, label: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    """The vertical stack's last row of [B, r+1, W, C]: next input [B, W, C], gates [B, W, 2C]."""
+    a, from_above = self._link(self.vertical.row(rows), label)
+    return _gate(a), from_above
+
+  def position(self, window: jax.Array, from_above: jax.Array) -> jax.Array:
+    """The horizontal stack's last column of [B, r+1, C], given [B, 2C] from above: [B, C]."""
+    b = self.horizontal.position(window[:, None]) + from_above
+    return window[:, -1] + self.residual(_gate(b))
+
+  def _link(self, a: jax.Array, label: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    """Vertical activations [B, ..., 2C] with the label's bias, and their share of the gates b."""
+    if label is None:
+      return a, self.link(a)
+    label = label.reshape(label.shape[0], *(1,) * (a.ndim - 2), -1)
+    vertical, horizontal = jnp.split(label, 2, axis=-1)
+    a = a + vertical
+    return a, self.link(a) + horizontal
+
+
+class PixelCNN(nn.Module):
+  """Gated PixelCNN over int32 codes [B, H, W], or [B, H, W, G] where G > 1.
+
+  `logits(codes, cond)` is teacher-forced; `init_cache`, `begin_row` and `step` give the same
+  logits position by position (the cache protocol of `vqlab.priors`).
+
+  Attributes:
+    num_codes: K, the size of the codebook.
+    codes_per_position: G.
+    num_classes: number of labels; 0 is an unconditional model, which takes no `cond`.
+    channels: C, the width of both stacks.
+    num_layers: L.
+    kernel_size: an odd number of at least 3.
+    hidden: N, the width of the head's hidden layer.
+    dropout: rate on the gates' outputs when `train=True`; needs the rng collection "dropout".
+    dtype: compute dtype of the stacks and the hidden layer; None takes that of the parameters.
+    param_dtype: dtype of the parameters. Logits have this dtype, and never less than float32.
+  """
+
+  num_codes: int
+  codes_per_position: int = 1
+  num_classes: int = 0
+  channels: int = 128
+  num_layers: int = 12
+  kernel_size: int = 5
+  hidden: int = 512
+  dropout: float = 0.0
+  dtype: DTypeLike | None = None
+  param_dtype: DTypeLike = jnp.float32
+
+  def setup(self) -> None:
+    K, G, C, L = self.num_codes, self.codes_per_position, self.channels, self.num_layers
+    if self.kernel_size < 3 or self.kernel_size % 2 == 0:
+      raise ValueError(f"kernel_size is {self.kernel_size}; it must be odd and at least 3")
+    dtype = self._compute_dtype
+    types = {"dtype": dtype, "param_dtype": self.param_dtype}
+    # The sum over a position's G embeddings has unit variance, as lecun_normal kernels expect.
+    self.embed = nn.Embed(G * K, C, embedding_init=nn.initializers.normal(G**-0.5), **types)
+    if self.num_classes:
+      self.labels = nn.Embed(self.num_classes, L * 4 * C, **types)
+    self.layers = [
+      _GatedLayer(C, self._radius, self.dropout, dtype, self.param_dtype) for _ in range(L)
+    ]
+    self.to_hidden = nn.Dense(self.hidden, **types)
+    if G > 1:
+      init = nn.initializers.normal(G**-0.5)
+      self.embed_earlier = nn.Embed((G - 1) * K, self.hidden, embedding_init=init, **types)
+    init = nn.initializers.lecun_normal(batch_axis=0)
+    self.out_kernel = self.param("out_kernel", init, (G, self.hidden, K), self.param_dtype)
+    self.out_bias = self.param("out_bias", nn.initializers.zeros, (G, K), self.param_dtype)
+
+  @property
+  def _radius(self) -> int:
+    return self.kernel_size // 2
+
+  @property
+  def _compute_dtype(self) -> DTypeLike:
+    return self.param_dtype if self.dtype is None else self.dtype
+
+  def __call__(
+    self, codes: jax.Array, cond: jax.Array | None = None, *, train: bool = False
+  ) -> jax.Array:
+    """The same as `logits`."""
+    return self.logits(codes, cond, train=train)
+
+  def logits(
+    self, codes: jax.Array, cond: jax.Array | None = None, *, train: bool = False
+  ) -> jax.Array:
+    """Logits of every code given the codes before it in raster order.
+
+    Args:
+      codes: int32[B, H, W], or int32[B, H, W, G] where G > 1; 0 <= codes < K.
+      cond: labels int32[B] where the model has classes, None where it has not.
+      train: whether dropout is on.
+
+    Returns:
+      [B, H, W, K] or [B, H, W, G, K], in float32 or more.
+
+    Raises:
+      ValueError: codes or labels have the wrong shape or type, are missing, or not expected.
+    """
+    self._check_shape(codes.shape)
+    if not jnp.issubdtype(codes.dtype, jnp.integer):
+      raise ValueError(f"codes are {codes.dtype}; they must be integers")
+    codes = codes.astype(jnp.int32)
+    labels = self._label_biases(cond, codes.shape[0])
+    x = self._embed(codes)
+    v, h = shift_down(x), shift_right(x)
+    for k, layer in enumerate(self.layers):
+      v, h = layer(v, h, None if labels is None else labels[k], train=train)
+    hidden = self.to_hidden(nn.relu(h))
+    if self.codes_per_position == 1:
+      return self._logits_of(hidden, 0)
+    earlier = jnp.cumsum(self.embed_earlier(self._offset(codes)[..., :-1]), axis=-2)
+    earlier = jnp.pad(earlier, ((0, 0),) * 3 + ((1, 0), (0, 0)))
+    hidden = nn.relu(hidden[..., None, :] + earlier).astype(self._logits_dtype)
+    kernel, bias = (p.astype(self._logits_dtype) for p in (self.out_kernel, self.out_bias))
+    return jnp.einsum("bhwgn,gnk->bhwgk", hidden, kernel) + bias
+
+  def init_cache(self, shape: tuple[int, ...], cond: jax.Array | None = None) -> PixelCNNCache:
+    """The cache before the first row, for codes of `shape`; raises as `logits` does."""
+    self._check_shape(shape)
+    B, _, W = shape[:3]
+    L, C, r, dtype = self.num_layers, self.channels, self._radius, self._compute_dtype
+    return PixelCNNCache(
+      above=tuple(jnp.zeros((B, r, W, C), dtype) for _ in range(L)),
+      gates=jnp.zeros((W, L, B, 2 * C), dtype),
+      left=tuple(jnp.zeros((B, r, C), dtype) for _ in range(L)),
+      hidden=jnp.zeros((B, self.hidden), dtype),
+      labels=self._label_biases(cond, B),
+    )
+
+  def begin_row(self, cache: PixelCNNCache, codes: jax.Array, row: jax.Array) -> PixelCNNCache:
+    """Runs the vertical stack for one row, whose rows above are drawn; the cost is O(W)."""
+    row = jnp.asarray(row, jnp.int32)
+    previous = jax.lax.dynamic_slice_in_dim(codes, jnp.maximum(row - 1, 0), 1, axis=1)
+    v = jnp.where(row > 0, self._embed(previous)[:, 0], 0)
+    above, gates = [], []
+    for k, layer in enumerate(self.layers):
+      rows = jnp.concatenate([cache.above[k], v[:, None]], axis=1)
+      above.append(rows[:, 1:])
+      v, from_above = layer.row(rows, None if cache.labels is None else cache.labels[k])
+      gates.append(from_above)
+    return cache._replace(
+      above=tuple(above),
+      gates=jnp.stack(gates).transpose(2, 0, 1, 3),
+      left=tuple(jnp.zeros_like(x) for x in cache.left),
+    )
+
+  def step(
+    self, cache: PixelCNNCache, codes: jax.Array, row: jax.Array, index: jax.Array
+  ) -> tuple[PixelCNNCache, jax.Array]:
+    """Logits [B, K] of code `index` of the row (of its W * G); its cost depends on no map size.
+
+    The steps of a row are taken in order from 0, each after the code before it is in `codes`.
+    """
+    row, index = jnp.asarray(row, jnp.int32), jnp.asarray(index, jnp.int32)
+    column, g = jnp.divmod(index, jnp.int32(self.codes_per_position))
+    if self.codes_per_position == 1:
+      left, hidden = self._next_position(cache, codes, row, column)
+      return cache._replace(left=left, hidden=hidden), self._logits_of(hidden, 0)
+    left, hidden = nn.cond(
+      g == 0, PixelCNN._next_position, PixelCNN._next_code, self, cache, codes, row, column, g
+    )
+    return cache._replace(left=left, hidden=hidden), self._logits_of(hidden, g)
+
+  def _next_position(
+    self,
+    cache: PixelCNNCache,
+    codes: jax.Array,
+    row: jax.Array,
+    column: jax.Array,
+    g: jax.Array | None = None,
+  ) -> tuple[tuple[jax.Array, ...], jax.Array]:
+    """The horizontal stack at one position: `left` and `hidden` of the cache."""
+    del g
+    previous = _codes_at(codes, row, jnp.maximum(column - 1, 0))
+    h = jnp.where(column > 0, self._embed(previous)[:, 0, 0], 0)
+    gates = jax.lax.dynamic_index_in_dim(cache.gates, column, axis=0, keepdims=False)
+    left = []
+    for k, layer in enumerate(self.layers):
+      window = jnp.concatenate([cache.left[k], h[:, None]], axis=1)
+      left.append(window[:, 1:])
+      h = layer.position(window, gates[k])
+    return tuple(left), self.to_hidden(nn.relu(h))
+
+  def _next_code(
+    self, cache: PixelCNNCache, codes: jax.Array, row: jax.Array, column: jax.Array, g: jax.Array
+  ) -> tuple[tuple[jax.Array, ...], jax.Array]:
+    """Adds the position's latest code to the hidden layer that the next code reads."""
+    here = _codes_at(codes, row, column)[:, 0, 0]
+    code = jax.lax.dynamic_index_in_dim(here, g - 1, axis=1, keepdims=False)
+    return cache.left, cache.hidden + self.embed_earlier(code + (g - 1) * self.num_codes)
+
+  def _logits_of(self, hidden: jax.Array, g: int | jax.Array) -> jax.Array:
+    """The head's last layer for the position's code g: [..., N] -> [..., K]."""
+    kernel = jax.lax.dynamic_index_in_dim(self.out_kernel, g, keepdims=False)
+    bias = jax.lax.dynamic_index_in_dim(self.out_bias, g, keepdims=False)
+    dtype = self._logits_dtype
+    return nn.relu(hidden).astype(dtype) @ kernel.astype(dtype) + bias.astype(dtype)
+
+  @property
+  def _logits_dtype(self) -> DTypeLike:
+    return max(jnp.float32, self._compute_dtype, self.param_dtype, key=lambda t: jnp.finfo(t).bits)
+
+  def _offset(self, codes: jax.Array) -> jax.Array:
+    """Codes [..., G] as rows of a table that holds the G embeddings one after the other."""
+    offsets = self.num_codes * jnp.arange(self.codes_per_position, dtype=jnp.int32)
+    return codes + offsets
+
+  def _embed(self, codes: jax.Array) -> jax.Array:
+    """[B, H, W] or [B, H, W, G] -> [B, H, W, C]."""
+    if self.codes_per_position == 1:
+      return self.embed(codes)
+    return self.embed(self._offset(codes)).sum(-2)
+
+  def _label_biases(self, cond: jax.Array | None, batch: int) -> jax.Array | None:
+    """The labels' biases [L, B, 4C], or None for an unconditional model."""
+    if not self.num_classes:
+      if cond is not None:
+        raise ValueError("cond was given to an unconditional model (num_classes=0); pass none")
+      return None
+    if cond is None:
+      raise ValueError(f"cond is missing: this model has {self.num_classes} classes; pass int[B]")
+    cond = jnp.asarray(cond)
+    if cond.shape != (batch,) or not jnp.issubdtype(cond.dtype, jnp.integer):
+      raise ValueError(
+        f"cond is {cond.dtype}{list(cond.shape)}; labels int32[{batch}] are expected"
+      )
+    return self.labels(cond).reshape(batch, self.num_layers, -1).transpose(1, 0, 2)
+
+  def _check_shape(self, shape: tuple[int, ...]) -> None:
+    G = self.codes_per_position
+    expected = "[B, H, W]" if G == 1 else f"[B, H, W, {G}]"
+    if len(shape) != (3 if G == 1 else 4) or (G > 1 and shape[3] != G):
+      raise ValueError(
+        f"codes have shape {list(shape)}; with codes_per_position={G} it must be {expected}"
+      )

@@ -1,0 +1,237 @@
+"""Ancestral sampling from any prior with the cache protocol, and exact log-likelihoods.
+
+The code of sample i at position p is
+
+    argmax_k  filtered_logits[k] / temperature + gumbel(fold_in(fold_in(key, i), p))[k],
+
+an exact draw from the softmax whose noise is a function of the key, i and p alone. So the codes
+depend neither on the method nor on the batch they were drawn in, but for rounding of the logits:
+where two scores tie to within it, either code may win.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from math import inf, prod
+from numbers import Integral
+from operator import index as whole
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import ArrayLike, DTypeLike
+
+PyTree = Any
+
+
+def sample(
+  key: jax.Array,
+  model: nn.Module,
+  params: dict,
+  shape: tuple[int, ...],
+  *,
+  cond: jax.Array | None = None,
+  given: tuple[ArrayLike, ArrayLike] | None = None,
+  temperature: ArrayLike = 1.0,
+  top_k: int | None = None,
+  top_p: ArrayLike | None = None,
+  method: str = "cached",
+  first_index: ArrayLike = 0,
+) -> jax.Array:
+  """Draws codes from a prior, in raster order, in one compiled loop.
+
+  Works under `jit` and `vmap` (of the key, params, cond, given, temperature, top_p). The compiled
+  loop is kept by (model, shape, top_k, method): later calls with other values do not recompile.
+
+  Args:
+    key: a random key.
+    model: a prior with the cache protocol of `vqlab.priors`.
+    params: its collection `params`.
+    shape: of the codes: (B, H, W), (B, H, W, G) or (B, T).
+    cond: what the model is conditioned on.
+    given: for in-painting, (codes, mask) of `shape` each: where the boolean mask is True the code
+      is copied, elsewhere it is drawn in raster order (so from the given codes before it).
+    temperature: divides the logits; 0 takes the most probable code at every position (a traced
+      temperature must be positive: it cannot be looked at).
+    top_k: draws from the k most probable codes only; of equal codes the lowest come first.
+    top_p: draws from the smallest set of most probable codes with a mass of at least p, after
+      temperature and top_k; at least one. Of equal codes the lowest come first.
+    method: "cached" does the work of one position a step; "naive" runs the model on the whole map
+      for every position and needs only its `logits`. The codes are the same.
+    first_index: index i of the first sample: n samples drawn from 0 and m drawn from n are the
+      n + m samples that one call would draw.
+
+  Returns:
+    int32 codes of `shape`.
+
+  Raises:
+    ValueError: an argument is out of range, or has the wrong shape or type.
+  """
+  shape = tuple(whole(size) for size in shape)
+  if len(shape) < 2 or min(shape) < 1:
+    raise ValueError(f"shape is {shape}; it must be [B, T], [B, H, W] or [B, H, W, G], all >= 1")
+  if method not in ("cached", "naive"):
+    raise ValueError(f"method is {method!r}; it must be 'cached' or 'naive'")
+  if top_k is not None and (not isinstance(top_k, Integral) or top_k < 1):
+    raise ValueError(f"top_k is {top_k!r}; it must be a whole number of at least 1, or None")
+  temperature = _number("temperature", temperature, lambda t: 0 <= t < inf, "finite and >= 0")
+  if top_p is not None:
+    top_p = _number("top_p", top_p, lambda p: 0 < p <= 1, "in (0, 1], or None")
+  if given is not None:
+    given = _check_given(given, shape)
+  # Filters that do nothing are left out of the program, and so is the noise of a greedy draw.
+  greedy = isinstance(temperature, float) and temperature == 0
+  if greedy:
+    temperature, top_k, top_p = 1.0, None, None
+  elif isinstance(top_p, float) and top_p == 1:
+    top_p = None
+  return _sample(
+    model, shape, method, greedy, top_k, key, params, cond, given, temperature, top_p, first_index
+  )
+
+
+def log_prob(
+  model: nn.Module, params: dict, codes: jax.Array, *, cond: jax.Array | None = None
+) -> jax.Array:
+  """Log-likelihoods in nats of codes [B, ...]: [B], summed over positions, in float32 or more."""
+  return _log_prob(model, params, codes, cond)
+
+
+@partial(jax.jit, static_argnums=0)
+def _log_prob(
+  model: nn.Module, params: dict, codes: jax.Array, cond: jax.Array | None
+) -> jax.Array:
+  logits = model.apply({"params": params}, codes, cond, method="logits")
+  log_probs = jax.nn.log_softmax(logits)
+  drawn = jnp.take_along_axis(log_probs, codes[..., None], axis=-1)
+  return drawn.reshape(codes.shape[0], -1).sum(1)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
+def _sample(
+  model: nn.Module,
+  shape: tuple[int, ...],
+  method: str,
+  greedy: bool,
+  top_k: int | None,
+  key: jax.Array,
+  params: dict,
+  cond: jax.Array | None,
+  given: tuple[jax.Array, jax.Array] | None,
+  temperature: jax.Array,
+  top_p: jax.Array | None,
+  first_index: jax.Array,
+) -> jax.Array:
+  batch = shape[0]
+  rows = 1 if len(shape) == 2 else shape[1]  # a sequence is one row
+  codes = jnp.zeros((batch, rows, prod(shape[1:]) // rows), jnp.int32)
+  mask = None
+  if given is not None:
+    mask = given[1].reshape(codes.shape)
+    codes = jnp.where(mask, given[0].reshape(codes.shape), codes)
+  indices = jnp.arange(batch, dtype=jnp.uint32) + jnp.asarray(first_index).astype(jnp.uint32)
+  keys = jax.vmap(partial(jax.random.fold_in, key))(indices)
+
+  def apply(function: str, *args: object) -> jax.Array:
+    return model.apply({"params": params}, *args, method=function)
+
+  def put(codes: jax.Array, logits: jax.Array, row: jax.Array, index: jax.Array) -> jax.Array:
+    """The codes with one more position drawn from logits [B, K]."""
+    if greedy:
+      drawn = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+    else:
+      logits = _filter(logits / jnp.asarray(temperature).astype(logits.dtype), top_k, top_p)
+      noise = _noise(keys, row * codes.shape[2] + index, logits.shape[-1], logits.dtype)
+      drawn = jnp.argmax(logits + noise, axis=-1).astype(jnp.int32)
+    drawn = drawn[:, None, None]
+    at = (jnp.int32(0), row, index)
+    if mask is not None:
+      old = jax.lax.dynamic_slice(codes, at, drawn.shape)
+      keep = jax.lax.dynamic_slice(mask, at, drawn.shape)
+      drawn = jnp.where(keep, old, drawn)
+    return jax.lax.dynamic_update_slice(codes, drawn, at)
+
+  def cached_step(row: jax.Array, index: jax.Array, carry: tuple) -> tuple:
+    cache, codes = carry
+    cache, logits = apply("step", cache, codes.reshape(shape), row, index)
+    return cache, put(codes, logits, row, index)
+
+  def cached_row(row: jax.Array, carry: tuple) -> tuple:
+    cache, codes = carry
+    cache = apply("begin_row", cache, codes.reshape(shape), row)
+    return _loop(codes.shape[2], partial(cached_step, row), (cache, codes))
+
+  def naive_step(position: jax.Array, codes: jax.Array) -> jax.Array:
+    logits = apply("logits", codes.reshape(shape), cond)
+    logits = logits.reshape(batch, -1, logits.shape[-1])
+    logits = jax.lax.dynamic_index_in_dim(logits, position, axis=1, keepdims=False)
+    return put(codes, logits, *jnp.divmod(position, jnp.int32(codes.shape[2])))
+
+  if method == "naive":
+    codes = _loop(rows * codes.shape[2], naive_step, codes)
+  else:
+    _, codes = _loop(rows, cached_row, (apply("init_cache", shape, cond), codes))
+  return codes.reshape(shape)
+
+
+def _loop(length: int, body: Callable, carry: PyTree) -> PyTree:
+  """`fori_loop` from 0 that counts in int32 whatever the default integer."""
+  return jax.lax.fori_loop(jnp.int32(0), jnp.int32(length), body, carry)
+
+
+def _noise(keys: jax.Array, position: jax.Array, num_codes: int, dtype: DTypeLike) -> jax.Array:
+  """Gumbel noise [B, K] of the samples with these keys at one position."""
+
+  def draw(key: jax.Array) -> jax.Array:
+    return jax.random.gumbel(jax.random.fold_in(key, position), (num_codes,), dtype)
+
+  return jax.vmap(draw)(keys)
+
+
+def _filter(logits: jax.Array, top_k: int | None, top_p: jax.Array | None) -> jax.Array:
+  """Sets the logits [B, K] outside the top k, then outside the top p of the rest, to -inf."""
+  num_codes = logits.shape[-1]
+  if top_k is not None and top_k > num_codes:
+    raise ValueError(f"top_k is {top_k}; the prior has {num_codes} codes")
+  if (top_k is None or top_k == num_codes) and top_p is None:
+    return logits
+  order = jnp.argsort(logits, axis=-1, stable=True, descending=True)
+  ranked = jnp.take_along_axis(logits, order, axis=-1)
+  if top_k is not None:
+    ranked = jnp.where(jnp.arange(num_codes) < top_k, ranked, -jnp.inf)
+  if top_p is not None:
+    probs = jax.nn.softmax(ranked)
+    above = jnp.pad(jnp.cumsum(probs, axis=-1)[:, :-1], ((0, 0), (1, 0)))  # mass ranked above
+    first = jnp.arange(num_codes) == 0  # kept even where p is so small that it rounds to 0
+    ranked = jnp.where(first | (above < jnp.asarray(top_p).astype(probs.dtype)), ranked, -jnp.inf)
+  # Back to the order of the codes: the rank of each is the inverse of the permutation.
+  return jnp.take_along_axis(ranked, jnp.argsort(order, axis=-1), axis=-1)
+
+
+def _number(
+  name: str, value: ArrayLike, valid: Callable[[float], bool], expected: str
+) -> float | jax.Array:
+  """The value as a float; one that is being traced is passed on, since nothing is known of it."""
+  if jnp.ndim(value) != 0:
+    raise ValueError(f"{name} has shape {list(jnp.shape(value))}; it must be one number")
+  if isinstance(value, jax.core.Tracer):
+    return value
+  if not valid(float(value)):
+    raise ValueError(f"{name} is {value}; it must be {expected}")
+  return float(value)
+
+
+def _check_given(
+  given: tuple[ArrayLike, ArrayLike], shape: tuple[int, ...]
+) -> tuple[jax.Array, jax.Array]:
+  if not isinstance(given, tuple | list) or len(given) != 2:
+    raise ValueError(f"given is a {type(given).__name__}; it must be a pair (codes, mask)")
+  codes, mask = (jnp.asarray(x) for x in given)
+  for name, x in (("codes", codes), ("mask", mask)):
+    if x.shape != shape:
+      raise ValueError(f"given {name} have shape {list(x.shape)}; it must be {list(shape)}")
+  if not jnp.issubdtype(codes.dtype, jnp.integer):
+    raise ValueError(f"given codes are {codes.dtype}; they must be integers")
+  if mask.dtype != jnp.bool_:
+    raise ValueError(f"the given mask is {mask.dtype}; it must be boolean (True: copy the code)")
+  return codes.astype(jnp.int32), mask
