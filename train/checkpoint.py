@@ -50,9 +50,13 @@ class Checkpoints:
       create=not read_only,
       read_only=read_only,
       cleanup_tmp_directories=not read_only,
+      best_fn=lambda figures: figures[select],  # without one, Orbax stores no figures
+      best_mode="min",
       preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep), best]),
     )
-    self._manager = ocp.CheckpointManager(folder.resolve(), options=options)
+    self._manager = ocp.CheckpointManager(
+      folder.resolve(), options=options, item_handlers=ocp.StandardCheckpointHandler()
+    )
 
   def save(self, step: int, state: State, figures: Mapping[str, float] | None) -> None:
     """Begins to write; the state may be donated as soon as this returns."""
