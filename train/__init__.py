@@ -1,1 +1,1 @@
-"""Everything of vqlab that touches the world: data, devices, checkpoints, pictures, the command line."""
+"""What touches the world: data, devices, checkpoints, pictures, the command line."""
