@@ -1,0 +1,35 @@
+"""Images as batches: prepared once as TFDS datasets, read by index, ordered by Grain.
+
+    data = Data(source="folder", path="photos", image_size=64)
+    prepare(data)                                    # one process first, where there are several
+    train, held_out = open_split(data, "train"), open_split(data, "eval")
+    for step, batch in enumerate(train_batches(train, seed, start, stop, 128), start): ...
+    for batch in eval_batches(held_out, 128): ...    # padded: weigh with batch["mask"]
+
+Datasets are written once, as ArrayRecord, and appear whole or not at all; a folder that changed is
+prepared anew. Training batch k is a pure function of (seed, k), so the step is all that a run
+needs to resume, on any number of processes; `batch` computes any single one. What a user got wrong
+is raised as `train.errors.BadInput`.
+
+A dataset that TFDS knows, or that any TFDS builder wrote as ArrayRecord with the features `image`
+and `label`, needs no code: source=tfds and its name. To add another source, write a package
+`builders/<name>/` as TFDS lays it out, with `Builder` and `config(data)` in
+`<name>_dataset_builder.py`, and add <name> to `Data.source`.
+"""
+
+from train.data.config import Data
+from train.data.images import load_image
+from train.data.pipeline import batch, eval_batches, train_batches
+from train.data.prepare import prepare
+from train.data.source import Split, open_split
+
+__all__ = [
+  "Data",
+  "Split",
+  "batch",
+  "eval_batches",
+  "load_image",
+  "open_split",
+  "prepare",
+  "train_batches",
+]

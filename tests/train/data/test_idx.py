@@ -1,0 +1,90 @@
+"""MNIST's file format, on files written here and on MNIST itself."""
+
+import gzip
+import struct
+
+import numpy as np
+import pytest
+
+from train.data import Data, open_split
+from train.data.builders.idx.idx_dataset_builder import FILES, read_idx
+from train.errors import BadInput
+
+
+def write_idx(path, array):
+  content = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
+  path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+
+
+@pytest.fixture
+def idx_folder(tmp_path):
+  """Five images to train on, plain, and three to test on, gzipped."""
+  folder = tmp_path / "tiny"
+  folder.mkdir()
+  rng = np.random.default_rng(0)
+  for (split, names), n, suffix in zip(FILES.items(), (5, 3), ("", ".gz"), strict=True):
+    images = rng.integers(0, 256, (n, 4, 6)).astype(np.uint8)
+    labels = (np.arange(n) % 3).astype(np.uint8)
+    np.savez(tmp_path / split, images=images, labels=labels)
+    write_idx(folder / f"{names[0]}{suffix}", images)
+    write_idx(folder / f"{names[1]}{suffix}", labels)
+  return folder
+
+
+def test_reads_what_was_written(idx_folder, tmp_path):
+  data = Data(source="idx", path=str(idx_folder), dir=str(tmp_path / "tfds"))
+  for which, split_name in (("train", "train"), ("eval", "test")):
+    split = open_split(data, which)
+    written = np.load(tmp_path / f"{split_name}.npz")
+    assert split.image_shape == (4, 6, 1)
+    assert split.num_classes == 3
+    images, labels = split.gather(range(len(split)))
+    order = np.lexsort(images.reshape(len(images), -1).T[::-1])
+    expected = np.lexsort(written["images"].reshape(len(images), -1).T[::-1])
+    np.testing.assert_array_equal(images[order, ..., 0], written["images"][expected])
+    np.testing.assert_array_equal(labels[order], written["labels"][expected])
+
+
+def cut(path):
+  path.write_bytes(path.read_bytes()[:-1])
+
+
+def overwrite(path):
+  path.write_bytes(b"<html>not found</html>")
+
+
+@pytest.mark.parametrize(
+  ("name", "damage", "message"),
+  [
+    (FILES["train"][0], cut, "119 bytes after the header, which promises 5x4x6 = 120"),
+    (FILES["train"][1], overwrite, "starts with 3c 68 74 6d, an idx file with 00 00 08 01"),
+    (FILES["test"][0] + ".gz", cut, "can't be read"),
+    (FILES["test"][1] + ".gz", overwrite, "can't be read"),
+    (FILES["train"][1], lambda p: write_idx(p, np.zeros(4, np.uint8)), "4 labels for 5 images"),
+    (FILES["train"][0], lambda p: p.unlink(), "no file train-images-idx3-ubyte"),
+  ],
+)
+def test_damaged_file_is_named(idx_folder, tmp_path, name, damage, message):
+  damage(idx_folder / name)
+  data = Data(source="idx", path=str(idx_folder), dir=str(tmp_path / "tfds"))
+  with pytest.raises(BadInput, match=message) as raised:
+    open_split(data, "train")
+  assert name.removesuffix(".gz") in str(raised.value)
+  assert "\n" not in str(raised.value)
+  assert not list((tmp_path / "tfds").glob("*"))
+
+
+def test_mnist(shared_data, tmp_path):
+  data = Data(source="idx", path=str(shared_data / "mnist"), dir=str(tmp_path))
+  train, test = open_split(data, "train"), open_split(data, "eval")
+  assert (len(train), len(test)) == (60_000, 10_000)
+  assert train.image_shape == (28, 28, 1)
+  assert train.num_classes == 10
+
+  images, labels = test.gather(range(len(test)))
+  folder = shared_data / "mnist"
+  original = read_idx(folder / f"{FILES['test'][0]}.gz", dims=3)
+  original_labels = read_idx(folder / f"{FILES['test'][1]}.gz", dims=1)
+  label_of = {i.tobytes(): n for i, n in zip(original, original_labels, strict=True)}
+  assert len(label_of) == 10_000
+  assert {i.tobytes(): n for i, n in zip(images, labels, strict=True)} == label_of

@@ -1,0 +1,1 @@
+"""scikit-learn's handwritten digits, as smooth 32x32 images."""

@@ -1,0 +1,1 @@
+"""Images and labels in the idx files of MNIST."""

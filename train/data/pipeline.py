@@ -1,0 +1,122 @@
+"""Batches that are pure functions of the seed and the step.
+
+A batch is a dict of numpy arrays, the process's own rows of the global batch:
+
+    image   uint8[b, H, W, C]
+    label   int32[b]           0 where there are no labels
+    index   int32[b]           what random draws are keyed by: training, the row in the global
+                               batch; evaluation, the position in the split
+    mask    bool[b]            evaluation only: False for what fills up the last batch
+"""
+
+import functools
+from collections.abc import Callable, Iterator
+
+import grain
+import numpy as np
+
+from train.data.source import Split
+from train.errors import BadInput
+
+Batch = dict[str, np.ndarray]
+
+
+def batch(
+  split: Split,
+  seed: int,
+  k: int,
+  batch_size: int,
+  *,
+  process_index: int = 0,
+  process_count: int = 1,
+) -> Batch:
+  """Training batch k: a function of the split, `seed`, `k` and `batch_size` alone.
+
+  The split is repeated without end, each time in a new order; the global batch k is positions
+  [k B, (k + 1) B) of that sequence, of which process p of n gets rows [p B/n, (p + 1) B/n).
+
+  Raises:
+    BadInput: `batch_size` is not a multiple of `process_count`.
+  """
+  rows = _rows(batch_size, process_index, process_count)
+  order = _order(len(split), seed)
+  first = k * batch_size  # a Python int: no step is too far
+  images, labels = split.gather([order[first + int(row)] for row in rows])
+  return {"image": images, "label": labels, "index": rows}
+
+
+def train_batches(
+  split: Split,
+  seed: int,
+  start: int,
+  stop: int,
+  batch_size: int,
+  *,
+  process_index: int = 0,
+  process_count: int = 1,
+) -> Iterator[Batch]:
+  """Batches start..stop-1 of `batch`, read ahead in `split.num_threads` threads.
+
+  Closing the iterator, or leaving it to the garbage collector, ends the threads. An exception in
+  a thread is raised where its batch would have come.
+
+  Raises:
+    BadInput: `batch_size` is not a multiple of `process_count`.
+  """
+  process = {"process_index": process_index, "process_count": process_count}
+  _rows(batch_size, **process)
+  make = functools.partial(batch, split, seed, batch_size=batch_size, **process)
+  return _read_ahead(split, start, stop, make)
+
+
+def eval_batches(
+  split: Split,
+  batch_size: int,
+  *,
+  process_index: int = 0,
+  process_count: int = 1,
+) -> Iterator[Batch]:
+  """Every example once, in order; as many batches on each process.
+
+  The last batch is filled up with the last example, under a mask of False. Reads ahead and ends
+  as `train_batches`.
+
+  Raises:
+    BadInput: `batch_size` is not a multiple of `process_count`.
+  """
+  rows = _rows(batch_size, process_index, process_count)
+
+  def make(k: int) -> Batch:
+    positions = k * batch_size + rows
+    images, labels = split.gather(np.minimum(positions, len(split) - 1))
+    return {"image": images, "label": labels, "index": positions, "mask": positions < len(split)}
+
+  return _read_ahead(split, 0, -(-len(split) // batch_size), make)
+
+
+def _read_ahead(
+  split: Split, start: int, stop: int, make: Callable[[int], Batch]
+) -> Iterator[Batch]:
+  options = grain.ReadOptions(num_threads=split.num_threads, prefetch_buffer_size=split.prefetch)
+  iterator = iter(grain.MapDataset.range(start, stop).map(make).to_iter_dataset(options))
+  try:
+    yield from iterator
+  finally:
+    iterator.close()
+
+
+@functools.lru_cache(maxsize=8)
+def _order(length: int, seed: int) -> grain.MapDataset[int]:
+  """Index of the example at each position. Each epoch costs about 25 ms at least: Grain's shuffle
+  walks through 2**16 numbers to find the few that are indices of a small split."""
+  return grain.MapDataset.range(length).seed(seed).shuffle().repeat()
+
+
+def _rows(batch_size: int, process_index: int, process_count: int) -> np.ndarray:
+  """The rows of the global batch that are this process's own."""
+  if batch_size < 1 or batch_size % process_count:
+    raise BadInput(
+      f"batch_size: {batch_size} for {process_count} processes; give a multiple of {process_count}"
+    )
+  own = batch_size // process_count
+  return np.arange(process_index * own, (process_index + 1) * own, dtype=np.int32)
