@@ -7,7 +7,7 @@ PREEMPTED = 75  # stopped by SIGTERM after saving; the same command continues
 
 
 class BadInput(ValueError):
-  """What the user gave can't be used; str() is one line: the thing, what is there, what would do."""
+  """What the user gave can't be used; str() is one line: the thing, what is there, what is right."""
 
 
 class Failed(RuntimeError):

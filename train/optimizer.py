@@ -32,4 +32,4 @@ def apply(
 ) -> tuple[Any, Any, jax.Array]:
   """(new params, new optimizer state, global norm of the gradient)."""
   updates, opt_state = optimizer.update(grads, opt_state, params)
-  return optax.apply_updates(params, updates), opt_state, optax.global_norm(grads)
+  return optax.apply_updates(params, updates), opt_state, optax.tree.norm(grads)

@@ -79,12 +79,20 @@ def compile_task(task: Task, mesh: Mesh, mode: str) -> Program:
     evaluate=jax.jit(
       task.evaluate, in_shardings=(replicated, replicated, split), out_shardings=replicated
     ),
-    put=lambda tree: jax.device_put(tree, replicated),
+    put=functools.partial(jax.tree.map, functools.partial(_put, sharding=replicated)),
     put_batch=functools.partial(
       jax.tree.map, lambda x: jax.make_array_from_process_local_data(split, x)
     ),
     abstract_state=abstract_state,
   )
+
+
+def _put(x: Any, sharding: NamedSharding) -> jax.Array:
+  """A value that every process has, on every device of all of them."""
+  if isinstance(x, jax.Array) and jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+    data = _put(jax.random.key_data(x), sharding)
+    return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
+  return jax.device_put(np.asarray(x), sharding)
 
 
 def _jit_step(task: Task, replicated: NamedSharding, split: NamedSharding) -> Callable:

@@ -18,6 +18,8 @@ class Task(NamedTuple):
   model: nn.Module
   # (key) -> state
   init: Callable[[jax.Array], State]
+  # (state, context, batch, key, *, axis_name=None) -> (gradient of the params, anything else)
+  gradients: Callable[..., tuple[Any, Any]]
   # (state, context, batch, key, *, axis_name=None) -> (state, metrics); metrics are scalars, among
   # them `loss` and `grad_norm`. `key` is the stage's; what is drawn is keyed by step and example.
   step: Callable[..., tuple[State, dict[str, jax.Array]]]

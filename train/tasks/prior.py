@@ -35,7 +35,7 @@ class PriorStage(Stage):
   class_conditional: bool = field(True)
   """Learn the codes given the class, where the data has classes."""
   judge_size: int = field(0, least=0)
-  """Side to which images are shrunk for the logistic regression that judges samples; 0: no judge."""
+  """Side to which images are shrunk for the regression that judges samples; 0: no judge."""
   judge_samples: int = field(500, least=1)
   """How many samples are judged."""
   dtype: Literal["float32", "bfloat16", "float64"] = field("float32")
@@ -97,7 +97,14 @@ def make(
 
     return jax.vmap(one, in_axes=(0, None if labels is None else 0, 0))(codes, labels, keys)
 
-  def gradients(state: State, context: Tokenizer, batch: Batch, key: jax.Array, axis_name=None):
+  def gradients(
+    state: State,
+    context: Tokenizer,
+    batch: Batch,
+    key: jax.Array,
+    *,
+    axis_name: str | None = None,
+  ):
     codes, labels = codes_of(context, batch), labels_of(batch)
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, batch["index"])
 
@@ -107,11 +114,12 @@ def make(
       return nll.sum / metrics.across(nll.count, axis_name)
 
     value, grads = jax.value_and_grad(loss)(state.params)
-    return metrics.across((value, grads), axis_name)
+    value, grads = metrics.across((value, grads), axis_name)
+    return grads, value
 
   def step(state: State, context: Tokenizer, batch: Batch, key: jax.Array, *, axis_name=None):
     key = jax.random.fold_in(key, state.step)
-    value, grads = gradients(state, context, batch, key, axis_name)
+    grads, value = gradients(state, context, batch, key, axis_name=axis_name)
     params, opt_state, norm = optimizers.apply(optimizer, grads, state.opt_state, state.params)
     return State(state.step + 1, params, opt_state), {"loss": value, "grad_norm": norm}
 
@@ -148,6 +156,7 @@ def make(
   return Task(
     model=model,
     init=init,
+    gradients=gradients,
     step=step,
     evaluate=evaluate,
     figures=figures,

@@ -25,13 +25,14 @@ class Codebook:
   dim: int = field(64, least=1)
   """D."""
   update: Literal["ema", "gradient"] = field("ema")
-  """ema: by discounted means of the vectors assigned; gradient: by the codebook loss, as a parameter."""
+  """ema: by discounted means of the vectors assigned; gradient: as a parameter, by its loss."""
   decay: float = field(0.99, least=0, most=1)
   """Discount of the means (ema)."""
   epsilon: float = field(1e-5, least=0)
   """Laplace smoothing of the counts (ema)."""
   revive_threshold: float = field(0.01, least=0, most=1)
-  """A code whose count is below this part of the mean goes to a vector of the batch; 0: never (ema)."""
+  """A code whose count is below this part of the mean moves to a vector of the batch (ema); 0: none
+  does."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +126,10 @@ def make(experiment: Experiment, stage: VQVAEStage, split: Split, finished: dict
       params["codebook"], codebook = codebook.codebook, None
     return State(jnp.zeros((), jnp.int32), params, optimizer.init(params), codebook)
 
-  def gradients(state: State, batch: Batch, *, axis_name: str | None = None):
+  def gradients(
+    state: State, context: tuple, batch: Batch, key: jax.Array, *, axis_name: str | None = None
+  ):
+    del context, key
     images = images_of(batch, stage.param_dtype)
     count = metrics.across(jnp.asarray(images.shape[0], images.dtype), axis_name)
 
@@ -137,12 +141,12 @@ def make(experiment: Experiment, stage: VQVAEStage, split: Split, finished: dict
       return total, (total, terms, out)
 
     grads, (total, terms, out) = jax.grad(loss, has_aux=True)(state.params)
-    return metrics.across((grads, total, terms), axis_name), out
+    grads, total, terms = metrics.across((grads, total, terms), axis_name)
+    return grads, (total, terms, out)
 
   def step(state: State, context: tuple, batch: Batch, key: jax.Array, *, axis_name=None):
-    del context
     key = jax.random.fold_in(key, state.step)
-    (grads, total, terms), out = gradients(state, batch, axis_name=axis_name)
+    grads, (total, terms, out) = gradients(state, context, batch, key, axis_name=axis_name)
     params, opt_state, norm = optimizers.apply(optimizer, grads, state.opt_state, state.params)
     stats = quantize.assignment_stats(
       out.z,
@@ -196,6 +200,7 @@ def make(experiment: Experiment, stage: VQVAEStage, split: Split, finished: dict
   return Task(
     model=model,
     init=init,
+    gradients=gradients,
     step=step,
     evaluate=evaluate,
     figures=_figures,

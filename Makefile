@@ -1,0 +1,43 @@
+# Each target makes the virtual environment if it is missing; only Python 3.11 or newer is needed.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+RUN = runs/digits
+
+.PHONY: demo test test-slow lint format peers clean
+
+# Trains the digits experiment, tokenizer then prior, and prints where the pictures are.
+demo: $(VENV)/.train
+	@$(BIN)/python -m train fit configs/digits.py --workdir $(RUN)
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Other people's implementations, which parity tests and benchmarks compare with.
+peers: $(VENV)/.peers
+
+$(VENV)/.train: EXTRAS = train
+$(VENV)/.dev: EXTRAS = train,dev
+$(VENV)/.peers: EXTRAS = train,dev,peers
+$(VENV)/.train $(VENV)/.dev $(VENV)/.peers: pyproject.toml constraints.txt
+	@begun=$$(date +%s); \
+	echo "installing vqlab[$(EXTRAS)] into $(VENV) ..."; \
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || exit 1; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  -c constraints.txt -e ".[$(EXTRAS)]" || exit 1; \
+	touch $@; \
+	echo "installed in $$(( $$(date +%s) - begun )) s"
+
+clean:
+	rm -rf $(VENV) runs .cache

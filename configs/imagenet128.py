@@ -1,0 +1,54 @@
+"""ImageNet at 128x128 with the VQ-VAE paper's values: 32x32x1 latents, K = 512.
+
+    python -m train fit imagenet128 --workdir gs://...  --data.dir /data/tfds   (a pod)
+    python -m train fit imagenet128 --workdir runs/photos --data.source folder --data.path PHOTOS
+
+Needs ImageNet as TFDS prepares it (`imagenet2012`, ArrayRecord) in $TFDS_DATA_DIR or --data.dir, or
+any folder of images, classes by subfolder.
+
+Paper    van den Oord, Vinyals, Kavukcuoglu 2017, arXiv 1711.00937, section 4.2: 128x128x3 images to
+         32x32x1 codes, 42.6 times fewer bits; squared error; a PixelCNN prior. Network, optimizer
+         and length are those of its CIFAR-10 model, as the paper gives no others.
+Expected reconstructions a little blurrier than the originals; the paper gives no figure.
+Hardware the paper names none. The tokenizer's step: see `--dry_run`.
+Measured not yet at full length: no ImageNet was at hand. Its sizes, parameter counts and latents
+         are tested without compiling (tests/train/test_config.py).
+"""
+
+from train.config import Optimizer
+from train.data import Data
+from train.experiments import VQVAEExperiment
+from train.tasks.prior import PriorStage
+from train.tasks.vqvae import Codebook, VQVAEStage
+
+
+def get_config() -> VQVAEExperiment:
+  return VQVAEExperiment(
+    name="imagenet128",
+    data=Data(source="tfds", name="imagenet2012", image_size=128, channels=3),
+    tokenizer=VQVAEStage(
+      steps=250_000,
+      batch_size=128,
+      eval_every=10_000,
+      checkpoint_every=5_000,
+      optimizer=Optimizer(learning_rate=2e-4),
+      channels=256,
+      residual_channels=256,
+      num_residual_blocks=2,
+      num_downsamples=2,
+      codes_per_position=1,
+      codebook=Codebook(num_codes=512, dim=64, update="gradient"),
+      beta=0.25,
+    ),
+    prior=PriorStage(
+      steps=500_000,
+      batch_size=128,
+      eval_every=10_000,
+      checkpoint_every=5_000,
+      optimizer=Optimizer(learning_rate=3e-4, warmup_steps=1_000, schedule="cosine"),
+      channels=256,
+      num_layers=20,
+      hidden=1024,
+      dropout=0.1,
+    ),
+  )

@@ -1,0 +1,63 @@
+"""What the tests of the programs share: prepared data, a tiny experiment, and how to run it."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TINY = pathlib.Path(__file__).with_name("tiny.py")
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory) -> pathlib.Path:
+  """A folder for prepared datasets, shared by all tests of a session."""
+  return tmp_path_factory.mktemp("datasets")
+
+
+@pytest.fixture(scope="session")
+def environment(data_dir) -> dict[str, str]:
+  """Of a program run as a user would: one device, the tests' compile cache."""
+  return os.environ | {
+    "TFDS_DATA_DIR": str(data_dir),
+    "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax-programs"),
+    "JAX_NUM_CPU_DEVICES": "1",
+    "PYTHONWARNINGS": "default",
+    "COLUMNS": "100",
+  }
+
+
+@pytest.fixture(scope="session")
+def train(environment):
+  """Runs `python -m train ...` to its end: (exit status, standard output, standard error)."""
+
+  def run(*args, timeout: float = 300, **env: str) -> tuple[int, str, str]:
+    done = subprocess.run(
+      [sys.executable, "-m", "train", *map(str, args)],
+      cwd=ROOT,
+      env=environment | env,
+      capture_output=True,
+      text=True,
+      timeout=timeout,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+  return run
+
+
+@pytest.fixture(scope="session")
+def tiny_run(train, tmp_path_factory) -> pathlib.Path:
+  """The folder of the tiny experiment, finished. Read it, never write to it."""
+  folder = tmp_path_factory.mktemp("runs") / "tiny"
+  status, out, err = train("fit", TINY, "--workdir", folder)
+  assert status == 0, out + err
+  return folder
+
+
+def lines(folder: pathlib.Path) -> list[dict]:
+  """metrics.jsonl without its wall times."""
+  records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+  return [{k: v for k, v in record.items() if k != "seconds"} for record in records]

@@ -1,0 +1,166 @@
+"""Configs: limits, typos, what may change on resume, and the shipped experiments."""
+
+import dataclasses
+import math
+
+import pytest
+
+from tests.train import tiny
+from train import cli, config
+from train.config import Optimizer, Stage
+from train.errors import BadInput
+from train.experiments import KINDS, VQVAEExperiment
+from train.tasks.vqvae import Codebook, VQVAEStage
+
+CONFIGS = ["digits", "mnist", "cifar10", "imagenet128"]
+
+
+def with_tokenizer(**fields):
+  experiment = tiny.get_config()
+  return dataclasses.replace(
+    experiment, tokenizer=dataclasses.replace(experiment.tokenizer, **fields)
+  )
+
+
+@pytest.mark.parametrize(
+  ("experiment", "message"),
+  [
+    (with_tokenizer(steps=0), "tokenizer.steps is 0; it must be at least 1"),
+    (with_tokenizer(steps="12"), "tokenizer.steps is '12'; it must be int"),
+    (with_tokenizer(steps=True), "tokenizer.steps is True; it must be int"),
+    (
+      with_tokenizer(codebook=Codebook(num_codes=0)),
+      "tokenizer.codebook.num_codes is 0; it must be at least 1",
+    ),
+    (
+      with_tokenizer(codebook=Codebook(dim=-3)),
+      "tokenizer.codebook.dim is -3; it must be at least 1",
+    ),
+    (
+      with_tokenizer(codebook=Codebook(decay=1.5)),
+      "tokenizer.codebook.decay is 1.5; it must be at most 1",
+    ),
+    (
+      with_tokenizer(codebook=Codebook(update="sgd")),
+      "tokenizer.codebook.update is 'sgd'; it must be one of 'ema', 'gradient'",
+    ),
+    (
+      with_tokenizer(optimizer=Optimizer(learning_rate=math.nan)),
+      "tokenizer.optimizer.learning_rate is nan; it must be finite",
+    ),
+    (with_tokenizer(optimizer=Stage()), "tokenizer.optimizer is Stage"),
+  ],
+)
+def test_impossible_values_are_named_by_path(experiment, message):
+  with pytest.raises(BadInput) as error:
+    config.check(experiment)
+  assert str(error.value).startswith(message)
+
+
+def test_json_round_trip():
+  experiment = tiny.get_config()
+  text = config.to_json(experiment)
+  assert config.from_json(VQVAEExperiment, text, "here") == experiment
+  with pytest.raises(BadInput, match=r"here: unknown field tokenizer\.stepz; did you mean steps\?"):
+    config.from_json(VQVAEExperiment, text.replace('"steps"', '"stepz"', 1), "here")
+
+
+def test_what_may_change_on_resume():
+  old = tiny.get_config()
+  free = dataclasses.replace(
+    with_tokenizer(steps=99, eval_every=3),
+    parallel=dataclasses.replace(old.parallel, devices=2),
+    log=dataclasses.replace(old.log, every=7),
+    data=dataclasses.replace(old.data, num_threads=1),
+  )
+  assert config.changes(old, free) == []
+  bound = dataclasses.replace(with_tokenizer(batch_size=8), seed=3)
+  assert config.changes(old, bound) == ["seed: 0 -> 3", "tokenizer.batch_size: 16 -> 8"]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_shipped_configs_load_and_are_recorded(name):
+  experiment = config.load(name)
+  assert type(experiment).__name__ in KINDS and experiment.name == name
+  with open(f"configs/{name}.py") as file:
+    docstring = file.read().split('"""')[1]
+  for word in ("python -m train fit", "Expected", "Measured"):
+    assert word in docstring, f"the record of {name} does not say {word!r}"
+
+
+@pytest.mark.parametrize(
+  ("name", "shape", "codes"),
+  [("cifar10", (32, 32, 3), (8, 8, 10)), ("imagenet128", (128, 128, 3), (32, 32))],
+)
+def test_the_papers_experiments(name, shape, codes):
+  """Values of section 4 of arXiv 1711.00937."""
+  from train.tasks.prior import code_shape
+
+  experiment = config.load(name)
+  tokenizer = experiment.tokenizer
+  assert code_shape(tokenizer, shape) == codes
+  assert tokenizer.codebook.num_codes == 512
+  assert tokenizer.codebook.update == "gradient"  # the EMA was "not used for the experiments"
+  assert (tokenizer.steps, tokenizer.batch_size) == (250_000, 128)
+  assert tokenizer.optimizer.learning_rate == 2e-4 and tokenizer.beta == 0.25
+  assert (tokenizer.channels, tokenizer.num_residual_blocks) == (256, 2)
+
+
+@pytest.mark.parametrize(
+  ("args", "message"),
+  [
+    (
+      ["--tokenizer.codebok.num_codes", "3"],
+      "unknown field --tokenizer.codebok.num_codes; did you mean --tokenizer.codebook.num_codes?",
+    ),
+    (["--steps=3"], "unknown field --steps"),
+    (["--tokenizer.steps", "abc"], "Error parsing --tokenizer.steps: invalid literal for int()"),
+    (["--tokenizer.codebook.update", "sgd"], "invalid choice 'sgd' for argument '--tokenizer.cod"),
+    (["--tokenizer.codebook.num_codes", "0"], "tokenizer.codebook.num_codes is 0; it must be at"),
+    (["--prior.class_conditional", "perhaps"], "invalid choice 'perhaps' for argument '--prior.cl"),
+  ],
+)
+def test_bad_command_lines_are_one_line(args, message):
+  with pytest.raises(BadInput) as error:
+    cli.parse_fit(["tests/train/tiny.py", "--workdir", "x", *args])
+  assert str(error.value).startswith(message) and "\n" not in str(error.value)
+
+
+def test_overrides_reach_their_fields():
+  parsed = cli.parse_fit(
+    ["tests/train/tiny.py", "--workdir", "x", "--tokenizer.steps", "7", "--data.image_size=16",
+     "--prior.class_conditional", "False"]
+  )  # fmt: skip
+  experiment = parsed.experiment
+  assert experiment.tokenizer == dataclasses.replace(tiny.get_config().tokenizer, steps=7)
+  assert experiment.data.image_size == 16 and experiment.prior.class_conditional is False
+
+
+@pytest.mark.parametrize(
+  ("text", "message"),
+  [
+    ("x = 1", "defines no get_config()"),
+    ("def get_config(): return 3", "returned int, not an Experiment"),
+    (
+      "from train.tasks.vqvae import *\ndef get_config(): return VQVAEStage(stepz=3)",
+      "VQVAEStage has no field 'stepz'; did you mean steps?",
+    ),
+  ],
+)
+def test_bad_config_files_are_named(tmp_path, text, message):
+  path = tmp_path / "mine.py"
+  path.write_text(text)
+  with pytest.raises(BadInput) as error:
+    config.load(str(path))
+  assert str(error.value).endswith(message) and str(path) in str(error.value)
+
+
+def test_unknown_config_names_the_nearest():
+  with pytest.raises(BadInput, match=r"no config 'digts'; did you mean digits\?"):
+    config.load("digts")
+
+
+def test_stage_defaults_are_the_papers():
+  stage = VQVAEStage()
+  assert (stage.channels, stage.beta, stage.codebook.num_codes) == (256, 0.25, 512)
+  assert stage.codebook.decay == 0.99
