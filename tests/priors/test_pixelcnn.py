@@ -25,10 +25,11 @@ def test_a_logit_depends_on_every_earlier_code_and_on_no_other(shape, prior, for
   assert difference[earlier].min() > 1e-9  # so there is no blind spot
 
 
-@pytest.mark.parametrize("num_classes", [0, 3])
+@pytest.mark.parametrize("conditioned", [False, True])
 @pytest.mark.parametrize("shape", [(2, 4, 5), (2, 3, 4, 3)])
-def test_steps_equal_teacher_forcing(shape, num_classes, prior, stepped, forced, x64):
-  model, params, codes, cond = prior(shape, num_classes=num_classes, num_layers=2)
+def test_steps_equal_teacher_forcing(shape, conditioned, prior, stepped, forced, x64):
+  fields = {"num_classes": 3, "map_shape": shape[1:3]} if conditioned else {}
+  model, params, codes, cond = prior(shape, num_layers=2, **fields)
   expected = forced(model, params, codes, cond)
   assert expected.dtype == jnp.float64 and expected.shape == (*shape, 5)
   np.testing.assert_allclose(stepped(model, params, codes, cond), expected, atol=1e-10)
@@ -83,16 +84,23 @@ def equations(jaxpr):
 @pytest.mark.parametrize("codes_per_position", [1, 3])
 def test_a_step_costs_the_same_on_every_map(codes_per_position):
   """Read off the jaxpr: only slices take anything that has the size of a map."""
-  model = PixelCNN(
-    5, codes_per_position=codes_per_position, channels=6, num_layers=2, hidden=8, num_classes=2
-  )
   group = () if codes_per_position == 1 else (codes_per_position,)
   cond = jnp.zeros(2, jnp.int32)
-  params = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((2, 4, 4, *group), int), cond)
 
   def costs(function, H, W):
     """What every equation reads and writes; of a slice, what it cuts out."""
     codes = jnp.zeros((2, H, W, *group), jnp.int32)
+    model = PixelCNN(
+      5,
+      codes_per_position=codes_per_position,
+      num_classes=2,
+      map_shape=(H, W),
+      channels=6,
+      num_layers=2,
+      hidden=8,
+    )
+    params = jax.eval_shape(model.init, jax.random.key(0), codes, cond)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), params)
     cache = model.apply(zeros, codes.shape, cond, method="init_cache")
     args = (cache, codes, 1, 1)[: 4 if function == "step" else 3]
     jaxpr = jax.make_jaxpr(lambda *args: model.apply(zeros, *args, method=function))(*args)
@@ -103,7 +111,6 @@ def test_a_step_costs_the_same_on_every_map(codes_per_position):
       found.append((equation.primitive.name, *shapes))
     return found
 
-  zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), params)
   small, large = costs("step", 8, 8), costs("step", 32, 32)
   assert small == large
   assert {"dot_general", "dynamic_slice"} <= {name for name, *_ in small}
@@ -171,6 +178,7 @@ BAD_INPUTS = {
   "missing cond": ({"num_classes": 4}, (2, 3, 3), None, "cond is missing: this model has 4"),
   "cond shape": ({"num_classes": 4}, (2, 3, 3), (3,), r"cond is int32\[3\].*int32\[2\]"),
   "cond rank": ({"num_classes": 4}, (2, 3, 3), (2, 1), r"cond is int32\[2, 1\]"),
+  "map shape": ({"map_shape": (4, 4)}, (2, 3, 3), None, r"\[2, 3, 3\]; with map_shape=\(4, 4\)"),
   "even kernel": ({"kernel_size": 4}, (2, 3, 3), None, "kernel_size is 4"),
 }
 

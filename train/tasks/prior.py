@@ -57,10 +57,12 @@ def make(
   context = tokenizer(finished["tokenizer"].state)
   tokens: VQVAEStage = experiment.tokenizer
   num_classes = split.num_classes if stage.class_conditional else 0
+  shape = code_shape(tokens, split.image_shape)
   model = priors.PixelCNN(
     num_codes=tokens.codebook.num_codes,
     codes_per_position=tokens.codes_per_position,
     num_classes=num_classes,
+    map_shape=shape[:2],
     channels=stage.channels,
     num_layers=stage.num_layers,
     kernel_size=stage.kernel_size,
@@ -70,7 +72,6 @@ def make(
     param_dtype=jnp.dtype(stage.param_dtype),
   )
   optimizer = optimizers.make(stage.optimizer, stage.steps)
-  shape = code_shape(tokens, split.image_shape)
 
   def labels_of(batch: Batch) -> jax.Array | None:
     return batch["label"] if num_classes else None
@@ -169,6 +170,7 @@ def make(
 
 
 DECIDED_BY = {
+  r"positions": "the data's image size",
   r"embed|out_": "tokenizer.codebook.num_codes, codes_per_position and channels",
   r"labels": "class_conditional and the data's classes",
   r"layers_\d": "channels, num_layers and kernel_size",

@@ -2,9 +2,9 @@
 
 van den Oord et al., "Conditional Image Generation with PixelCNN Decoders", 2016
 (arXiv 1606.05328). Two stacks run side by side over the embedded codes x, with r the radius of
-the kernel, k a layer, * a causal convolution and y the label's bias:
+the kernel, k a layer, * a causal convolution, y the label's bias and p a position's embedding:
 
-    v_0 = x shifted down one row          h_0 = x shifted right one column
+    v_0 = x shifted down one row + p      h_0 = x shifted right one column + p
     a_k = V_k * v_k + y_k                 rows i-r..i, columns j-r..j+r of v
     b_k = U_k * h_k + L_k a_k + y'_k      columns j-r..j of h, and the vertical stack
     v_k+1 = gate(a_k)                     gate(a', a'') = tanh(a') sigmoid(a'')
@@ -12,6 +12,10 @@ the kernel, k a layer, * a causal convolution and y the label's bias:
 
 Because the inputs are shifted, no convolution needs a mask, and because the vertical stack sees
 all of the rows above, there is no blind spot. The head is ReLU, 1x1, ReLU, 1x1.
+
+The paper's network can't tell where on the map it is but for the zeros around it; p, learned where
+`map_shape` is given, tells it, and with y lets a class have its own layout (the paper's
+location-dependent conditioning, section 2.3, by a table).
 
 Several codes a position (G of them: the last, fastest axis of the raster order) share one pass of
 the two stacks; the head then goes through them one by one, as in NADE (Larochelle and Murray,
@@ -117,6 +121,8 @@ class PixelCNN(nn.Module):
     num_codes: K, the size of the codebook.
     codes_per_position: G.
     num_classes: number of labels; 0 is an unconditional model, which takes no `cond`.
+    map_shape: (H, W), the only size of maps then taken, each of whose positions has a learned
+      embedding; None: any size, and no such embeddings.
     channels: C, the width of both stacks.
     num_layers: L.
     kernel_size: an odd number of at least 3.
@@ -129,6 +135,7 @@ class PixelCNN(nn.Module):
   num_codes: int
   codes_per_position: int = 1
   num_classes: int = 0
+  map_shape: tuple[int, int] | None = None
   channels: int = 128
   num_layers: int = 12
   kernel_size: int = 5
@@ -145,8 +152,13 @@ class PixelCNN(nn.Module):
     types = {"dtype": dtype, "param_dtype": self.param_dtype}
     # The sum over a position's G embeddings has unit variance, as lecun_normal kernels expect.
     self.embed = nn.Embed(G * K, C, embedding_init=nn.initializers.normal(G**-0.5), **types)
+    if self.map_shape is not None:
+      init = nn.initializers.normal(1.0)
+      self.positions = self.param("positions", init, (*self.map_shape, C), self.param_dtype)
     if self.num_classes:
-      self.labels = nn.Embed(self.num_classes, L * 4 * C, **types)
+      # Large enough to matter to a gate from the first step on: labels are learned late otherwise.
+      init = nn.initializers.normal(0.5)
+      self.labels = nn.Embed(self.num_classes, L * 4 * C, embedding_init=init, **types)
     self.layers = [
       _GatedLayer(C, self._radius, self.dropout, dtype, self.param_dtype) for _ in range(L)
     ]
@@ -194,7 +206,8 @@ class PixelCNN(nn.Module):
     codes = codes.astype(jnp.int32)
     labels = self._label_biases(cond, codes.shape[0])
     x = self._embed(codes)
-    v, h = shift_down(x), shift_right(x)
+    places = self._places()
+    v, h = shift_down(x) + places, shift_right(x) + places
     for k, layer in enumerate(self.layers):
       v, h = layer(v, h, None if labels is None else labels[k], train=train)
     hidden = self.to_hidden(nn.relu(h))
@@ -223,7 +236,7 @@ class PixelCNN(nn.Module):
     """Runs the vertical stack for one row, whose rows above are drawn; the cost is O(W)."""
     row = jnp.asarray(row, jnp.int32)
     previous = jax.lax.dynamic_slice_in_dim(codes, jnp.maximum(row - 1, 0), 1, axis=1)
-    v = jnp.where(row > 0, self._embed(previous)[:, 0], 0)
+    v = jnp.where(row > 0, self._embed(previous)[:, 0], 0) + self._places(row)
     above, gates = [], []
     for k, layer in enumerate(self.layers):
       rows = jnp.concatenate([cache.above[k], v[:, None]], axis=1)
@@ -264,7 +277,7 @@ class PixelCNN(nn.Module):
     """The horizontal stack at one position: `left` and `hidden` of the cache."""
     del g
     previous = _codes_at(codes, row, jnp.maximum(column - 1, 0))
-    h = jnp.where(column > 0, self._embed(previous)[:, 0, 0], 0)
+    h = jnp.where(column > 0, self._embed(previous)[:, 0, 0], 0) + self._places(row, column)
     gates = jax.lax.dynamic_index_in_dim(cache.gates, column, axis=0, keepdims=False)
     left = []
     for k, layer in enumerate(self.layers):
@@ -303,6 +316,15 @@ class PixelCNN(nn.Module):
       return self.embed(codes)
     return self.embed(self._offset(codes)).sum(-2)
 
+  def _places(self, *index: jax.Array) -> jax.Array:
+    """The positions' embeddings [H, W, C], or of a row [W, C] or a position [C]; 0 without."""
+    if self.map_shape is None:
+      return jnp.zeros((), self._compute_dtype)
+    n, table = len(index), self.positions
+    start = (*index, *[jnp.int32(0)] * (3 - n))
+    here = jax.lax.dynamic_slice(table, start, (1,) * n + table.shape[n:])
+    return here.reshape(table.shape[n:]).astype(self._compute_dtype)
+
   def _label_biases(self, cond: jax.Array | None, batch: int) -> jax.Array | None:
     """The labels' biases [L, B, 4C], or None for an unconditional model."""
     if not self.num_classes:
@@ -324,4 +346,8 @@ class PixelCNN(nn.Module):
     if len(shape) != (3 if G == 1 else 4) or (G > 1 and shape[3] != G):
       raise ValueError(
         f"codes have shape {list(shape)}; with codes_per_position={G} it must be {expected}"
+      )
+    if self.map_shape is not None and tuple(shape[1:3]) != tuple(self.map_shape):
+      raise ValueError(
+        f"codes have shape {list(shape)}; with map_shape={self.map_shape} their H, W must be these"
       )

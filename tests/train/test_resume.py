@@ -1,0 +1,226 @@
+"""Killed, stopped, cut off, changed: what a run resumes from, and that it ends bit for bit alike."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from tests.train.conftest import ROOT, TINY, lines
+from train import config
+from train.checkpoint import Checkpoints, leaves_by_path
+from train.data import open_split
+from train.experiments import make_task
+from train.task import Finished
+from train.workdir import Workdir
+
+
+def final_states(folder) -> dict[str, np.ndarray]:
+  """Every leaf of every stage's latest checkpoint: parameters, codebook, EMA and optimizer state."""
+  workdir = Workdir(folder)
+  experiment = workdir.config()
+  split, finished, leaves = open_split(experiment.data, "train"), {}, {}
+  for name in config.stages(experiment):
+    task = make_task(experiment, name, split, finished)
+    abstract = jax.eval_shape(task.init, jax.eval_shape(lambda: jax.random.key(0)))
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    abstract = jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), abstract
+    )
+    checkpoints = Checkpoints(workdir.checkpoints(name), select=task.select, read_only=True)
+    step, state = checkpoints.latest(abstract)
+    checkpoints.close()
+    finished[name] = Finished(task.model, state, {}, task)
+    leaves |= {f"{name}.{k}": np.asarray(v) for k, v in leaves_by_path(state).items()}
+    leaves[f"{name} step"] = np.asarray(step)
+  return leaves
+
+
+def assert_same_run(a, b) -> None:
+  ours, theirs = final_states(a), final_states(b)
+  assert ours.keys() == theirs.keys()
+  for path in ours:
+    np.testing.assert_array_equal(ours[path], theirs[path], err_msg=path)
+  assert lines(a) == lines(b)
+  for stage in ("tokenizer", "prior"):
+    figures = [json.loads((x / stage / "done.json").read_text())["figures"] for x in (a, b)]
+    assert figures[0] == figures[1]
+
+
+@pytest.fixture
+def prepared(data_dir, monkeypatch):
+  monkeypatch.setenv("TFDS_DATA_DIR", str(data_dir))
+
+
+@pytest.fixture(scope="module")
+def start(environment):
+  """Starts a fit in the background."""
+
+  def start(folder, *args) -> subprocess.Popen:
+    command = [sys.executable, "-m", "train", "fit", TINY, "--workdir", folder, *args]
+    return subprocess.Popen(
+      [*map(str, command)],
+      cwd=ROOT,
+      env=environment,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+      text=True,
+    )
+
+  return start
+
+
+def wait_for(condition, process, timeout: float = 120) -> None:
+  deadline = time.monotonic() + timeout
+  while not condition():
+    assert process.poll() is None, process.stdout.read()
+    assert time.monotonic() < deadline, "the run did not get there"
+    time.sleep(0.002)
+
+
+def count(folder) -> int:
+  path = folder / "metrics.jsonl"
+  return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+def test_killed_again_and_again_it_ends_as_if_nothing_happened(
+  tiny_run, start, train, tmp_path, prepared
+):
+  folder = tmp_path / "killed"
+  total, rng = count(tiny_run), np.random.default_rng(int.from_bytes(os.urandom(4), "big"))
+  for part in (0.1, 0.35, 0.7):
+    process = start(folder)
+    wait_for(lambda part=part: count(folder) >= part * total, process)
+    time.sleep(rng.uniform(0, 0.3))  # anywhere: while training, evaluating, saving
+    process.kill()
+    process.communicate()
+  status, out, err = train("fit", TINY, "--workdir", folder)
+  assert status == 0, out + err
+  assert "warning" not in err
+  assert_same_run(folder, tiny_run)
+
+
+def test_sigterm_saves_and_has_a_status_of_its_own(tiny_run, start, train, tmp_path, prepared):
+  folder = tmp_path / "stopped"
+  process = start(folder, "--log.every", "1")
+  wait_for(lambda: count(folder) >= 3, process)
+  process.send_signal(signal.SIGTERM)
+  out, _ = process.communicate(timeout=60)
+  assert process.returncode == 75, out
+  assert "preempted: tokenizer stopped after step" in out
+  steps = [int(p.name) for p in (folder / "tokenizer/checkpoints").glob("[0-9]*")]
+  assert f"after step {max(steps)};" in out
+  status, out, err = train("fit", TINY, "--workdir", folder)
+  assert status == 0, out + err
+  ours, theirs = final_states(folder), final_states(tiny_run)
+  for path in ours:
+    np.testing.assert_array_equal(ours[path], theirs[path], err_msg=path)
+
+
+def test_finished_runs_do_nothing_again(tiny_run, train):
+  before = {p: p.stat().st_mtime_ns for p in tiny_run.rglob("*") if p.is_file()}
+  status, out, _ = train("fit", TINY, "--workdir", tiny_run)
+  assert status == 0 and "tokenizer: done (12 steps)" in out and "prior: done (12 steps)" in out
+  after = {p: p.stat().st_mtime_ns for p in tiny_run.rglob("*") if p.is_file()}
+  changed = {p.name for p in after if before.get(p) != after[p]}
+  assert changed <= {"config.json", ".lock"}
+
+
+def test_keeps_the_latest_and_the_best(tiny_run):
+  for stage in ("tokenizer", "prior"):
+    kept = sorted(int(p.name) for p in (tiny_run / stage / "checkpoints").glob("[0-9]*"))
+    figure = {"tokenizer": "mse", "prior": "nats_per_code"}[stage]
+    scores = {
+      r["step"]: r[figure] for r in lines(tiny_run) if r["kind"] == "eval" and r["stage"] == stage
+    }
+    assert set(scores) == {6, 12}
+    best = min(scores, key=scores.get)
+    assert kept == sorted({8, 12, best})
+    record = json.loads((tiny_run / stage / "done.json").read_text())
+    assert record["figures"][figure] == scores[best]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "missing"])
+def test_a_checkpoint_cut_off_half_way_gives_way_to_the_one_before(
+  tiny_run, train, tmp_path, damage, prepared
+):
+  folder = tmp_path / "cut"
+  shutil.copytree(tiny_run, folder)
+  (folder / "prior/done.json").unlink()
+  newest = folder / "prior/checkpoints/12"
+  files = [p for p in newest.rglob("*") if p.is_file() and p.stat().st_size > 2000]
+  assert files
+  for path in files:
+    if damage == "truncated":
+      path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    else:
+      path.unlink()
+  status, out, err = train("fit", TINY, "--workdir", folder)
+  assert status == 0, out + err
+  assert f"warning: checkpoint {newest} can't be read" in err
+  assert_same_run(folder, tiny_run)
+
+
+def test_an_uncommitted_checkpoint_is_not_restored(tiny_run, train, tmp_path, prepared):
+  folder = tmp_path / "uncommitted"
+  shutil.copytree(tiny_run, folder)
+  (folder / "prior/done.json").unlink()
+  checkpoints = folder / "prior/checkpoints"
+  (checkpoints / "12").rename(checkpoints / "12.orbax-checkpoint-tmp")
+  (checkpoints / "12.orbax-checkpoint-tmp/commit_success.txt").unlink(missing_ok=True)
+  status, out, err = train("fit", TINY, "--workdir", folder)
+  assert status == 0, out + err
+  assert_same_run(folder, tiny_run)
+
+
+def test_a_changed_config_is_refused_by_field(tiny_run, train):
+  before = (tiny_run / "config.json").read_bytes()
+  status, _, err = train(
+    "fit", TINY, "--workdir", tiny_run, "--seed", 3, "--tokenizer.codebook.num_codes", 8
+  )
+  assert status == 2 and err.count("\n") == 1
+  assert "seed: 0 -> 3; tokenizer.codebook.num_codes: 16 -> 8" in err
+  assert (tiny_run / "config.json").read_bytes() == before
+
+
+def test_lengths_may_vary_but_not_beneath_a_later_stage(tiny_run, train, tmp_path):
+  folder = tmp_path / "longer"
+  shutil.copytree(tiny_run, folder)
+  status, _, err = train("fit", TINY, "--workdir", folder, "--tokenizer.steps", 14)
+  assert status == 2 and "tokenizer.steps: 12 -> 14, but prior has begun" in err
+  status, out, err = train("fit", TINY, "--workdir", folder, "--prior.steps", 14)
+  assert status == 0 and "tokenizer: done (12 steps)" in out, out + err
+  assert [r["step"] for r in lines(folder) if r["stage"] == "prior"][-1] == 14
+
+
+def test_two_runs_on_one_workdir_the_second_is_refused(start, train, tmp_path):
+  folder = tmp_path / "shared"
+  process = start(folder, "--tokenizer.steps", "100000")
+  try:
+    wait_for(lambda: count(folder) >= 1, process)
+    status, _, err = train("fit", TINY, "--workdir", folder, "--tokenizer.steps", "100000")
+    assert status == 2 and f"--workdir {folder} is in use by another run" in err
+  finally:
+    process.kill()
+    process.communicate()
+
+
+def test_nan_stops_the_run_names_the_step_and_keeps_the_last_good_checkpoint(train, tmp_path):
+  folder = tmp_path / "nan"
+  status, _, err = train(
+    "fit", TINY, "--workdir", folder, "--tokenizer.optimizer.learning_rate", "1e38",
+    "--tokenizer.checkpoint_every", "1",
+  )  # fmt: skip
+  assert status == 1 and err.count("\n") == 1, err
+  assert "is nan at step" in err or "is inf at step" in err
+  bad = int(err.split("at step ")[1].split(";")[0])
+  assert f"finite up to step {bad - 1}; the checkpoint of step {bad - 1} stands" in err
+  steps = [int(p.name) for p in (folder / "tokenizer/checkpoints").glob("[0-9]*")]
+  assert max(steps) == bad - 1
+  assert all(np.isfinite(r["loss"]) for r in lines(folder) if "loss" in r)
