@@ -7,7 +7,7 @@ it; one that can't be read all the same is set aside, with a warning, for the on
 import pathlib
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -35,7 +35,7 @@ class Checkpoints:
     *,
     select: str,
     keep: int = 1,
-    decided_by: Mapping[str, str] | None = None,
+    decided_by: Mapping[str, Sequence[str]] | None = None,
     read_only: bool = False,
   ):
     """`select` names the figure whose least is best; `decided_by` is `Task.decided_by`."""
@@ -99,7 +99,14 @@ class Checkpoints:
   def best(self) -> int | None:
     """The step of the best checkpoint by the held-out figure; None where none was evaluated."""
     figures = {step: self.figures(step) for step in self._manager.all_steps()}
-    scores = {step: f[self._select] for step, f in figures.items() if f}
+    figures = {step: f for step, f in figures.items() if f}
+    for step, found in figures.items():
+      if self._select not in found:
+        raise BadInput(
+          f"checkpoint {self._folder / str(step)} is of another stage: its figures are "
+          f"{', '.join(found)}; they must hold {self._select}"
+        )
+    scores = {step: found[self._select] for step, found in figures.items()}
     return min(scores, key=lambda step: (scores[step], step)) if scores else None
 
   def figures(self, step: int) -> dict[str, float] | None:
@@ -139,8 +146,9 @@ class Checkpoints:
       paths = [*missing, *unexpected, *(s.split(" ")[0] for s in shapes)]
       fields = {
         field
-        for pattern, field in self._decided_by.items()
+        for pattern, fields in self._decided_by.items()
         if any(re.search(pattern, path) for path in paths)
+        for field in fields
       }
       shown = "; ".join(problems[:4]) + (f"; and {len(problems) - 4} more" if problems[4:] else "")
       decided = f" (decided by {', '.join(sorted(fields))})" if fields else ""

@@ -7,7 +7,7 @@ PREEMPTED = 75  # stopped by SIGTERM after saving; the same command continues
 
 
 class BadInput(ValueError):
-  """What the user gave can't be used; str() is one line: the thing, what is there, what is right."""
+  """What the user gave can't be used; str() is one line: what, as it is, as it should be."""
 
 
 class Failed(RuntimeError):

@@ -147,10 +147,9 @@ class _Window:
       if bad:
         self._metrics.flush()
         kept = self._checkpoints.newest_step()
-        last = f"the checkpoint of step {kept} stands" if kept else "there is no checkpoint yet"
-        raise Failed(
-          f"{bad[0]} is {values[bad[0]]} at step {step}; it was finite up to step {step - 1}; {last}"
-        )
+        left = f"the checkpoint of step {kept} stands" if kept else "there is no checkpoint yet"
+        found = f"{bad[0]} is {values[bad[0]]} at step {step}"
+        raise Failed(f"{found}; it was finite up to step {step - 1}; {left}")
       if step in self._due:
         self._due.remove(step)
         self._metrics.write(step, "train", values)

@@ -19,7 +19,7 @@ from train.data import Split, open_split, prepare
 from train.errors import BadInput, Failed
 from train.experiments import make_task
 from train.report import console, write_png
-from train.task import Finished
+from train.task import Finished, Task
 from train.workdir import Workdir
 
 
@@ -100,7 +100,7 @@ def fit(experiment: Experiment, folder: str | pathlib.Path) -> Run:
           workdir.checkpoints(name),
           select=task.select,
           keep=experiment.log.keep_checkpoints,
-          decided_by={k: f"{name}: {v}" for k, v in task.decided_by.items()},
+          decided_by=_full_paths(experiment, name, task),
         )
         try:
           loop.train(
@@ -140,7 +140,7 @@ def _finish(
   workdir.finish(name, record | {"pictures": [f"{title}.png" for title in pictures]})
 
 
-def _best(workdir: Workdir, name: str, task: Any) -> Finished:
+def _best(workdir: Workdir, name: str, task: Task) -> Finished:
   """The stage's best checkpoint by its held-out figure, on the host."""
   folder = workdir.checkpoints(name)
   if not folder.is_dir():
@@ -148,7 +148,7 @@ def _best(workdir: Workdir, name: str, task: Any) -> Finished:
   checkpoints = Checkpoints(
     folder,
     select=task.select,
-    decided_by={k: f"{name}: {v}" for k, v in task.decided_by.items()},
+    decided_by=_full_paths(workdir.config(), name, task),
     read_only=True,
   )
   try:
@@ -170,6 +170,14 @@ def _best(workdir: Workdir, name: str, task: Any) -> Finished:
     return Finished(task.model, state, checkpoints.figures(step) or {}, task)
   finally:
     checkpoints.close()
+
+
+def _full_paths(experiment: Experiment, name: str, task: Task) -> dict[str, list[str]]:
+  own = config.flatten(config.stages(experiment)[name])
+  return {
+    pattern: [f"{name}.{field}" if field in own else field for field in fields]
+    for pattern, fields in task.decided_by.items()
+  }
 
 
 def load(folder: str | pathlib.Path) -> Run:

@@ -1,6 +1,6 @@
 """What a stage is to the loop: pure functions over pytrees, made by a file in train/tasks/."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -34,8 +34,8 @@ class Task(NamedTuple):
   judged: Callable[[State, Context, Any, Any], dict[str, float]]
   # what earlier stages learned, as arrays
   context: Context
-  # leaf path (a regular expression) -> the config fields that decide its shape
-  decided_by: Mapping[str, str]
+  # leaf path (a regular expression) -> the fields, of the stage or by path, that decide its shape
+  decided_by: Mapping[str, Sequence[str]]
 
 
 class Finished(NamedTuple):

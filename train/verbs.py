@@ -38,10 +38,10 @@ def fit(args: list[str]) -> None:
 def evaluate(args: list[str]) -> None:
   parsed = cli.parse(cli.Evaluate, args, prog="python -m train evaluate")
   compile_cache.enable()
-  table = Table("stage", "figure", "value", title=f"{parsed.dir} on the held-out split")
+  experiment = Workdir(parsed.dir).config()
+  table = _table(f"{parsed.dir} on the held-out split")
   for name, figures in run.evaluate(parsed.dir).items():
-    for figure, value in figures.items():
-      table.add_row(name, figure, f"{value:.6g}")
+    _add_figures(table, name, figures, experiment)
   console.print(table)
 
 
@@ -135,18 +135,43 @@ def _stage(done: run.Run, name: str, folder: pathlib.Path) -> Finished:
 
 
 def summary(folder: pathlib.Path, done: run.Run) -> None:
-  """The last table of `fit`."""
-  table = Table("stage", "steps", "seconds", "held-out figures", "pictures")
+  """The last table of `fit`, and where the pictures are."""
   workdir = Workdir(folder)
+  table, pictures = _table(f"{done.config.name} is done"), []
   for name in done.stages:
     record = workdir.done(name)
-    figures = ", ".join(f"{k} {v:.4g}" for k, v in record["figures"].items())
-    if name == "prior":
-      uniform = np.log(done.config.tokenizer.codebook.num_codes)
-      figures += f" (log K = {uniform:.4g} nats)"
-    pictures = "\n".join(str(folder / p) for p in record["pictures"])
-    table.add_row(name, str(record["steps"]), f"{record['seconds']:.0f}", figures, pictures)
+    _add_figures(table, name, record["figures"], done.config)
+    table.add_row("", "training", f"{record['steps']} steps, {record['seconds']:.0f} s")
+    pictures += [folder / picture for picture in record["pictures"]]
   console.print(table)
+  for path in pictures:
+    console.print(f"picture: {path}")
+
+
+def _table(title: str) -> Table:
+  return Table("stage", "figure", "value", title=title, title_justify="left")
+
+
+_FIGURES = {  # what a figure is called, and how it is written
+  "mse": ("reconstruction MSE", "{:.6f}"),
+  "psnr": ("reconstruction PSNR", "{:.2f} dB"),
+  "perplexity": ("code perplexity", "{:.1f} of K = {K}"),
+  "usage": ("codes used", "{:.1%}"),
+  "nats_per_code": ("negative log-likelihood", "{:.4f} nats a code; log K = {log_K:.4f}"),
+  "bits_per_dim": ("rate of the codes", "{:.4f} bits a dimension"),
+  "judge_accuracy": ("judge, on real held-out images", "{:.1%} right"),
+  "sample_accuracy": ("judge, on samples", "{:.1%} of the class asked for"),
+}
+
+
+def _add_figures(
+  table: Table, stage: str, figures: dict[str, float], experiment: config.Experiment
+) -> None:
+  num_codes = experiment.tokenizer.codebook.num_codes
+  for i, (key, value) in enumerate(figures.items()):
+    title, text = _FIGURES.get(key, (key, "{:.6g}"))
+    value = text.format(value, K=num_codes, log_K=np.log(num_codes))
+    table.add_row("" if i else stage, title, value)
 
 
 def dry_run(experiment: config.Experiment) -> None:

@@ -1,4 +1,4 @@
-"""Killed, stopped, cut off, changed: what a run resumes from, and that it ends bit for bit alike."""
+"""Killed, stopped, cut off, changed: what a run resumes from, and what it ends with."""
 
 import json
 import os
@@ -20,18 +20,19 @@ from train.experiments import make_task
 from train.task import Finished
 from train.workdir import Workdir
 
+HERE = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+
 
 def final_states(folder) -> dict[str, np.ndarray]:
-  """Every leaf of every stage's latest checkpoint: parameters, codebook, EMA and optimizer state."""
+  """Every leaf of every stage's latest checkpoint: parameters, codebook, optimizer state."""
   workdir = Workdir(folder)
   experiment = workdir.config()
   split, finished, leaves = open_split(experiment.data, "train"), {}, {}
   for name in config.stages(experiment):
     task = make_task(experiment, name, split, finished)
     abstract = jax.eval_shape(task.init, jax.eval_shape(lambda: jax.random.key(0)))
-    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     abstract = jax.tree.map(
-      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), abstract
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=HERE), abstract
     )
     checkpoints = Checkpoints(workdir.checkpoints(name), select=task.select, read_only=True)
     step, state = checkpoints.latest(abstract)

@@ -170,11 +170,11 @@ def make(
 
 
 DECIDED_BY = {
-  r"positions": "the data's image size",
-  r"embed|out_": "tokenizer.codebook.num_codes, codes_per_position and channels",
-  r"labels": "class_conditional and the data's classes",
-  r"layers_\d": "channels, num_layers and kernel_size",
-  r"to_hidden": "channels and hidden",
+  r"positions": ("data.image_size", "tokenizer.num_downsamples"),
+  r"embed|out_": ("tokenizer.codebook.num_codes", "tokenizer.codes_per_position", "hidden"),
+  r"labels": ("class_conditional", "data.path"),
+  r"layers_\d": ("channels", "num_layers", "kernel_size"),
+  r"to_hidden": ("channels", "hidden"),
 }
 
 

@@ -213,10 +213,10 @@ def make(experiment: Experiment, stage: VQVAEStage, split: Split, finished: dict
 
 
 DECIDED_BY = {
-  r"codebook": "codebook.num_codes, codebook.dim and codebook.update",
-  r"to_codes|from_codes": "codebook.dim and codes_per_position",
-  r"(down|up)_\d": "num_downsamples and channels",
-  r"_blocks_\d": "num_residual_blocks and residual_channels",
+  r"codebook": ("codebook.num_codes", "codebook.dim", "codebook.update"),
+  r"to_codes|from_codes": ("codebook.dim", "codes_per_position"),
+  r"(down|up)_\d": ("num_downsamples", "channels"),
+  r"_blocks_\d": ("num_residual_blocks", "residual_channels"),
 }
 
 

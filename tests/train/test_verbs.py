@@ -1,0 +1,243 @@
+"""The command line: what each verb writes and says, and one line for whatever can't be used."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.train.conftest import TINY, lines
+from train import run
+from vqlab import priors
+from vqlab.autoencoders import vqvae
+
+
+def test_fit_leaves_what_it_promises(tiny_run):
+  names = {p.name for p in tiny_run.iterdir()}
+  promised = {"reconstructions.png", "samples.png", "codebook_usage.png", "metrics.jsonl"}
+  assert promised <= names
+  assert any(name.startswith("events.out.tfevents") for name in names)
+  for picture in tiny_run.glob("*.png"):
+    with Image.open(picture) as image:
+      image.load()
+      assert image.mode == "RGB" and min(image.size) > 100
+  records = lines(tiny_run)
+  assert [r["step"] for r in records if r["stage"] == "prior" and r["kind"] == "train"] == [
+    2, 4, 6, 8, 10, 12
+  ]  # fmt: skip
+  assert {"loss", "mse", "perplexity", "grad_norm"} <= records[0].keys()
+  steps = [(r["stage"] != "tokenizer", r["step"]) for r in records]
+  assert steps == sorted(steps)
+
+
+def test_last_table(tiny_run, train):
+  status, out, err = train("fit", TINY, "--workdir", tiny_run)
+  assert status == 0 and not err
+  for word in ("reconstruction MSE", "PSNR", "code perplexity", "log K = 2.7726", "12 steps, "):
+    assert word in out
+  assert f"picture: {tiny_run / 'samples.png'}" in out
+
+
+def test_evaluate_gives_the_figures_anew(tiny_run, train):
+  status, out, err = train("evaluate", tiny_run)
+  assert status == 0 and not err
+  for stage in ("tokenizer", "prior"):
+    figures = json.loads((tiny_run / stage / "done.json").read_text())["figures"]
+    name = {"tokenizer": "mse", "prior": "nats_per_code"}[stage]
+    shown = f"{figures[name]:.6f}" if name == "mse" else f"{figures[name]:.4f} nats"
+    assert shown in out
+  assert "judge, on samples" in out and "right" in out
+
+
+def test_evaluate_on_eight_devices_gives_the_same(tiny_run, train):
+  _, one, _ = train("evaluate", tiny_run)
+  status, many, err = train("evaluate", tiny_run, JAX_NUM_CPU_DEVICES="8")
+  assert status == 0 and many == one, err
+
+
+def test_sample(tiny_run, train, tmp_path):
+  output = tmp_path / "new" / "seven.png"
+  args = ("sample", tiny_run, "--num", 5, "--label", 7, "--temperature", 0.7, "--top_k", 9)
+  status, out, err = train(*args, "--output", output)
+  assert status == 0 and str(output) in out, err
+  with np.load(output.with_suffix(".npz")) as saved:
+    assert saved["codes"].shape == (5, 4, 4) and saved["codes"].max() < 16
+    assert list(saved["labels"]) == [7] * 5
+    codes = saved["codes"]
+  again = tmp_path / "again.png"
+  train(*args, "--output", again)
+  assert again.read_bytes() == output.read_bytes()
+  with np.load(again.with_suffix(".npz")) as saved:
+    np.testing.assert_array_equal(saved["codes"], codes)
+
+
+def test_reconstruct(tiny_run, train, tmp_path):
+  rng = np.random.default_rng(0)
+  paths = [tmp_path / "colour.jpg", tmp_path / "grey.png"]
+  Image.fromarray(rng.integers(0, 256, (50, 70, 3), np.uint8)).save(paths[0])
+  Image.fromarray(rng.integers(0, 256, (32, 32), np.uint8)).save(paths[1])
+  status, out, err = train("reconstruct", tiny_run, *paths, "--output", tmp_path / "out")
+  assert status == 0, err
+  for path in paths:
+    with Image.open(tmp_path / "out" / f"{path.stem}.png") as picture:
+      assert picture.size[0] > 1.9 * picture.size[1]  # side by side
+    figures = json.loads((tmp_path / "out" / f"{path.stem}.json").read_text())
+    assert np.load(tmp_path / "out" / f"{path.stem}.npy").shape == (4, 4)
+    assert f"{figures['psnr']:.2f}" in out
+
+
+def test_load_gives_models_states_and_config(tiny_run, data_dir, monkeypatch):
+  monkeypatch.setenv("TFDS_DATA_DIR", str(data_dir))
+  done = run.load(tiny_run)
+  assert list(done.stages) == ["tokenizer", "prior"] and done.config.name == "tiny"
+  tokenizer, prior = done.stages["tokenizer"], done.stages["prior"]
+  images, labels = done.splits[1].gather(np.arange(4))
+  codes = vqvae.encode(
+    tokenizer.model, tokenizer.state.params["network"], tokenizer.state.codebook.codebook,
+    images.astype(np.float32) / 255 - 0.5,
+  )  # fmt: skip
+  nats = -priors.log_prob(prior.model, prior.state.params, codes, cond=labels)
+  assert codes.shape == (4, 4, 4) and nats.shape == (4,) and bool((nats > 0).all())
+  assert all(isinstance(x, np.ndarray) for x in jax.tree.leaves(prior.state))
+
+
+def test_dry_run_writes_nothing(train, tmp_path):
+  folder = tmp_path / "dry"
+  status, out, err = train("fit", TINY, "--workdir", folder, "--dry_run", JAX_NUM_CPU_DEVICES="8")
+  assert status == 0, err
+  assert not folder.exists()
+  for words in (
+    "tokenizer.codebook.num_codes = 16",
+    "training: 1437 images 32x32x1, 10 classes",
+    "held-out: 360 images",
+    "8 devices (cpu), 1 processes",
+    "steps of 16, 2 a device",
+    "MiB a device",
+    "parameters",
+  ):
+    assert words in out, words
+
+
+@pytest.mark.parametrize("verb", [[], ["fit"], ["evaluate"], ["sample"], ["reconstruct"]])
+def test_help_reads_well(train, verb):
+  status, out, err = train(*verb, "--help")
+  assert status == 0 and not err
+  assert out.startswith(f"usage: python -m train {verb[0] if verb else 'VERB'}")
+  assert max(map(len, out.splitlines())) <= 100
+
+
+def test_fit_help_lists_the_fields_with_their_meaning(train):
+  status, out, _ = train("fit", TINY, "--help")
+  assert status == 0 and "--tokenizer.codebook.num_codes INT" in out and "(default: 16)" in out
+
+
+BAD = {
+  "no such verb": (["fti"], "unknown verb 'fti'; known: fit, evaluate, sample, reconstruct"),
+  "typo": (["fit", TINY, "--workdir", "{new}", "--tokenizer.steos", "3"], "did you mean --tokeni"),
+  "type": (["fit", TINY, "--workdir", "{new}", "--tokenizer.steps", "x"], "--tokenizer.steps"),
+  "no workdir": (["fit", TINY], "--workdir"),
+  "K": (["fit", TINY, "--workdir", "{new}", "--tokenizer.codebook.num_codes", "0"], "at least 1"),
+  "D": (["fit", TINY, "--workdir", "{new}", "--tokenizer.codebook.dim", "-1"], "at least 1"),
+  "kernel": (["fit", TINY, "--workdir", "{new}", "--prior.kernel_size", "4"], "prior: kernel_size"),
+  "devices": (
+    ["fit", TINY, "--workdir", "{new}", "--prior.batch_size", "17", "--parallel.devices", "2"],
+    "prior.batch_size is 17, which 2 devices do not divide; the nearest that they do is 16",
+  ),
+  "stride": (
+    ["fit", TINY, "--workdir", "{new}", "--data.image_size", "30"],
+    "tokenizer: VQVAE: image height and width must be multiples of 8 = 2^num_downsamples; found 3",
+  ),
+  "empty folder": (
+    ["fit", TINY, "--workdir", "{new}", "--data.source", "folder", "--data.path", "{empty}"],
+    "{empty}",
+  ),
+  "no image": (
+    ["fit", TINY, "--workdir", "{new}", "--data.source", "folder", "--data.path", "{broken}"],
+    "{broken}/b.png",
+  ),
+  "no dataset": (
+    ["fit", TINY, "--workdir", "{new}", "--data.source", "tfds", "--data.name", "mnits"],
+    "mnits",
+  ),
+  "foreign folder": (
+    ["fit", TINY, "--workdir", "{broken}"],
+    "holds no experiment but a.png, b.png",
+  ),
+  "other experiment": (
+    ["fit", "digits", "--workdir", "{tiny}"],
+    "holds the experiment 'tiny', not 'digits'",
+  ),
+  "not a run": (["evaluate", "{empty}"], "holds no experiment: {empty}/config.json is missing"),
+  "label": (
+    ["sample", "{tiny}", "--label", "ten"],
+    "--label is 'ten'; the data's classes are 0 to 9",
+  ),
+  "temperature": (["sample", "{tiny}", "--temperature", "-1"], "--temperature is -1.0"),
+  "top_p": (["sample", "{tiny}", "--top_p", "2"], "--top_p is 2.0; it must be in (0, 1]"),
+  "num": (["sample", "{tiny}", "--num", "0"], "--num is 0; it must be at least 1"),
+  "no file": (["reconstruct", "{tiny}", "{empty}/x.png"], "{empty}/x.png: no such file"),
+  "no picture": (["reconstruct", "{tiny}", "{broken}/b.png"], "{broken}/b.png: not an image"),
+}
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory, tiny_run):
+  root = tmp_path_factory.mktemp("places")
+  (root / "empty").mkdir()
+  (root / "broken").mkdir()
+  Image.fromarray(np.zeros((32, 32), np.uint8)).save(root / "broken" / "a.png")
+  (root / "broken" / "b.png").write_text("no picture")
+  return {"tiny": tiny_run, **{name: root / name for name in ("empty", "broken", "new")}}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_status_2_and_nothing_written(
+  case, places, data_dir, capsys, monkeypatch
+):
+  from train.__main__ import main
+
+  monkeypatch.setenv("TFDS_DATA_DIR", str(data_dir))
+  monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "")
+  roots = [places[name] for name in ("tiny", "empty", "broken")] + [data_dir]
+
+  def everything():
+    return {p: p.stat().st_mtime_ns for root in roots for p in root.rglob("*") if p.is_file()}
+
+  args, message = BAD[case]
+  before = everything()
+  status = main([str(a).format(**places) for a in args])
+  err = capsys.readouterr().err
+  assert status == 2
+  assert err.startswith("error: ") and err.count("\n") == 1, err
+  assert message.format(**places) in err
+  assert not places["new"].exists() and everything() == before
+
+
+def test_missing_and_foreign_checkpoints(tiny_run, train, tmp_path):
+
+  folder = tmp_path / "run"
+  shutil.copytree(tiny_run, folder)
+  shutil.rmtree(folder / "prior/checkpoints")
+  status, _, err = train("evaluate", folder)
+  assert status == 2 and err.count("\n") == 1
+  assert f"has no checkpoint of prior: {folder / 'prior/checkpoints'} is missing" in err
+  shutil.copytree(folder / "tokenizer/checkpoints", folder / "prior/checkpoints")
+  status, _, err = train("evaluate", folder)
+  assert status == 2 and err.count("\n") == 1, err
+
+
+def test_a_checkpoint_of_another_model_names_leaves_and_fields(tiny_run, train, tmp_path):
+
+  folder = tmp_path / "run"
+  shutil.copytree(tiny_run, folder)
+  saved = json.loads((folder / "config.json").read_text())
+  saved["config"]["tokenizer"]["codebook"]["dim"] = 5
+  (folder / "config.json").write_text(json.dumps(saved))
+  status, _, err = train("evaluate", folder)
+  assert status == 2 and err.count("\n") == 1, err
+  assert (
+    "is of another model: params.network.from_codes.kernel is (3, 3, 4, 8), not (3, 3, 5" in err
+  )
+  assert "tokenizer.codebook.dim" in err.split("(decided by ")[1]
