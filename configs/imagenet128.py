@@ -1,7 +1,10 @@
 """ImageNet at 128x128 with the VQ-VAE paper's values: 32x32x1 latents, K = 512.
 
-    python -m train fit imagenet128 --workdir gs://...  --data.dir /data/tfds   (a pod)
+    python -m train fit imagenet128 --workdir runs/imagenet128
     python -m train fit imagenet128 --workdir runs/photos --data.source folder --data.path PHOTOS
+
+On several hosts: the same command on each with --parallel.distributed True, the workdir on storage
+that all of them mount.
 
 Needs ImageNet as TFDS prepares it (`imagenet2012`, ArrayRecord) in $TFDS_DATA_DIR or --data.dir, or
 any folder of images, classes by subfolder.

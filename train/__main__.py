@@ -48,6 +48,9 @@ def main(args: list[str]) -> int:
   except errors.Preempted as error:
     print(f"preempted: {error}; the same command continues", file=sys.stderr)
     return errors.PREEMPTED
+  except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (Python flushes it on exit)
+    return errors.DONE
   except KeyboardInterrupt:
     print("interrupted; the same command continues from the last checkpoint", file=sys.stderr)
     return 130

@@ -64,9 +64,8 @@ class Reconstruct:
 
 
 def fit_parser(experiment: Experiment) -> type:
-  """The dataclass of `fit` for an experiment: its fields stand at the top level."""
+  """The dataclass of `fit`'s options for an experiment, whose fields stand at the top level."""
   fields = [
-    ("config", Annotated[Positional[str], arg(help="Config file, or its name in configs/.")]),
     ("workdir", Annotated[pathlib.Path, arg(help="Folder of the run; new, empty, or its own.")]),
     (
       "dry_run",
@@ -87,9 +86,8 @@ def fit_parser(experiment: Experiment) -> type:
 
 
 def parse_fit(args: list[str]) -> Any:
-  """`fit`'s arguments: config, workdir, dry_run, and the experiment with its overrides."""
-  positional = [a for a in args if not a.startswith("-")]
-  if not args or args[0].startswith("-") or not positional:
+  """`fit`'s arguments: workdir, dry_run, and the experiment of the config with its overrides."""
+  if not args or args[0].startswith("-"):
     if not args or set(args) & {"-h", "--help"}:
       print(_FIT_HELP, end="")
       raise SystemExit(0 if args else 2)
@@ -103,7 +101,8 @@ def parse_fit(args: list[str]) -> Any:
   description = (
     f"Train the experiment {experiment.name!r}, or go on with it, or see that it is done."
   )
-  parsed = parse(fit_parser(experiment), args, prog="python -m train fit", description=description)
+  prog = f"python -m train fit {args[0]}"
+  parsed = parse(fit_parser(experiment), args[1:], prog=prog, description=description)
   configs.check(parsed.experiment)
   return parsed
 
