@@ -40,4 +40,4 @@ $(VENV)/.train $(VENV)/.dev $(VENV)/.peers: pyproject.toml constraints.txt
 	echo "installed in $$(( $$(date +%s) - begun )) s"
 
 clean:
-	rm -rf $(VENV) runs .cache
+	rm -rf $(VENV) .cache

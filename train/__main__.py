@@ -21,7 +21,8 @@ usage: python -m train VERB ...
 `python -m train VERB --help` says more of each.
 
 Exit status: 0 done; 1 failed (the last good checkpoint stands); 2 bad input (one line says what;
-nothing was written); 75 stopped by SIGTERM after saving (the same command continues).
+nothing was written to the run's folder); 75 stopped by SIGTERM after saving (the same command
+continues); 130 interrupted from the keyboard.
 """
 
 

@@ -4,6 +4,7 @@ A state is stored as a flat dict of its leaves by path. A checkpoint counts once
 it; one that can't be read all the same is set aside, with a warning, for the one before it.
 """
 
+import json
 import pathlib
 import re
 import warnings
@@ -54,19 +55,23 @@ class Checkpoints:
       best_mode="min",
       preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep), best]),
     )
+    _check_figures(folder, read_only)
     self._manager = ocp.CheckpointManager(
       folder.resolve(), options=options, item_handlers=ocp.StandardCheckpointHandler()
     )
 
   def save(self, step: int, state: State, figures: Mapping[str, float] | None) -> None:
     """Begins to write; the state may be donated as soon as this returns."""
-    if step not in self._manager.all_steps():
-      self._manager.save(
-        step,
-        args=ocp.args.StandardSave(leaves_by_path(state)),
-        metrics=None if figures is None else dict(figures),
-        force=True,
-      )
+    if step in self._manager.all_steps():
+      if figures is None or self.figures(step) is not None:
+        return
+      self._manager.delete(step)  # saved before it was evaluated: it gets its figures now
+    self._manager.save(
+      step,
+      args=ocp.args.StandardSave(leaves_by_path(state)),
+      metrics=None if figures is None else dict(figures),
+      force=True,
+    )
 
   def latest(self, abstract: State) -> tuple[int, State] | None:
     """The newest checkpoint that can be read, with its step; None where there is none.
@@ -75,20 +80,20 @@ class Checkpoints:
       BadInput: a checkpoint holds another state than `abstract`.
       Failed: there are checkpoints, and none can be read.
     """
-    steps = sorted(self._manager.all_steps(), reverse=True)
-    for step in steps:
+    broken: list[int] = []
+    for step in sorted(self._manager.all_steps(), reverse=True):
       try:
-        return step, self.restore(step, abstract)
+        state = self.restore(step, abstract)
       except BadInput:
         raise
       except Exception as error:  # Orbax and TensorStore raise what they please
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else repr(error)
-        warnings.warn(
-          f"checkpoint {self._folder / str(step)} can't be read: {reason}", stacklevel=2
-        )
-        self._set_aside(step)
-    if steps:
-      raise Failed(f"none of the checkpoints in {self._folder} can be read")
+        _warn(self._folder / str(step), error)
+        broken.append(step)
+        continue
+      self._set_aside(broken)  # only now: where none can be read, the fault may lie elsewhere
+      return step, state
+    if broken:
+      raise Failed(f"no checkpoint in {self._folder} can be read; they are left as they are")
     return None
 
   def newest_step(self) -> int | None:
@@ -154,11 +159,39 @@ class Checkpoints:
       decided = f" (decided by {', '.join(sorted(fields))})" if fields else ""
       raise BadInput(f"checkpoint {self._folder / str(step)} is of another model: {shown}{decided}")
 
-  def _set_aside(self, step: int) -> None:
+  def _set_aside(self, steps: Sequence[int]) -> None:
+    if not steps:
+      return
     if jax.process_index() == 0:
-      (self._folder / str(step)).rename(self._folder / f"unreadable-{step}")
-    multihost_utils.sync_global_devices("checkpoint set aside")
+      for step in steps:
+        _set_aside(self._folder / str(step))
+    multihost_utils.sync_global_devices("checkpoints set aside")
     self._manager.reload()
+
+
+def _check_figures(folder: pathlib.Path, read_only: bool) -> None:
+  """Sets aside the checkpoints whose figures are damaged: Orbax would not get past them."""
+  for path in sorted(folder.glob("[0-9]*/metrics/metrics")):
+    try:
+      json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+      if read_only:
+        raise Failed(f"{path} is damaged: {error}") from None
+      _warn(path.parent.parent, error)
+      if jax.process_index() == 0:
+        _set_aside(path.parent.parent)
+
+
+def _warn(checkpoint: pathlib.Path, error: Exception) -> None:
+  reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else repr(error)
+  warnings.warn(f"checkpoint {checkpoint} can't be read: {reason}", stacklevel=3)
+
+
+def _set_aside(checkpoint: pathlib.Path) -> None:
+  target, n = checkpoint.with_name(f"unreadable-{checkpoint.name}"), 1
+  while target.exists():
+    target, n = checkpoint.with_name(f"unreadable-{checkpoint.name}-{n}"), n + 1
+  checkpoint.rename(target)
 
 
 def to_host(state: State) -> State:

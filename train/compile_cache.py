@@ -9,6 +9,7 @@ costs that entry, nothing else.)
 import importlib
 import os
 import pathlib
+import warnings
 import zlib
 
 import jax
@@ -26,8 +27,12 @@ def enable() -> pathlib.Path | None:
     return None
   folder = pathlib.Path(chosen) if chosen else pathlib.Path.home() / ".cache" / "vqlab" / "jax"
   if "://" not in str(chosen):
-    folder.mkdir(parents=True, exist_ok=True)
-    sweep(folder)
+    try:
+      folder.mkdir(parents=True, exist_ok=True)
+      sweep(folder)
+    except OSError as error:
+      warnings.warn(f"no compile cache in {folder}: {error.strerror}", stacklevel=2)
+      return None
   jax.config.update("jax_compilation_cache_dir", chosen or str(folder))
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
   return folder

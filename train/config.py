@@ -8,7 +8,6 @@ possible (`least`, `most`) and whether it may change when a run resumes (`may_va
 import dataclasses
 import difflib
 import importlib.util
-import json
 import math
 import pathlib
 import re
@@ -100,7 +99,7 @@ class Experiment:
   """What every experiment has. A subclass adds its stages, in the order they run."""
 
   name: str = field("experiment")
-  seed: int = field(0, least=0)
+  seed: int = field(0, least=0, most=2**31 - 1)
   data: Data = field(Data())
   log: Log = field(Log())
   parallel: Parallel = field(Parallel())
@@ -172,14 +171,12 @@ def changes(old: Experiment, new: Experiment) -> list[str]:
   ]
 
 
-def to_json(config: Experiment) -> str:
-  return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
-
-
-def from_json(cls: type, text: str, source: str) -> Any:
-  """The config that `to_json` wrote; BadInput names a field that is unknown or of a wrong type."""
+def from_dict(cls: type, values: dict[str, Any], source: str) -> Any:
+  """The config that `dataclasses.asdict` took apart; BadInput names a field that can't be."""
 
   def build(cls: type, values: dict, prefix: str) -> Any:
+    if not isinstance(values, dict) or not dataclasses.is_dataclass(cls):
+      raise BadInput(f"{source}: {prefix or 'the config'} is damaged; found {values!r}")
     hints = typing.get_type_hints(cls)
     for name in values:
       if name not in hints:
@@ -191,7 +188,7 @@ def from_json(cls: type, text: str, source: str) -> Any:
       }
     )
 
-  config = build(cls, json.loads(text), "")
+  config = build(cls, values, "")
   check(config)
   return config
 

@@ -18,9 +18,10 @@ import contextlib
 import math
 import signal
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
@@ -29,7 +30,7 @@ from train.config import Experiment, Stage
 from train.data import Split, eval_batches, train_batches
 from train.errors import Failed, Preempted
 from train.parallel import Program
-from train.report import Bar, Metrics, NoMetrics, write_png
+from train.report import Bar, Metrics, NoMetrics, console, write_png
 from train.task import Task
 
 
@@ -37,16 +38,18 @@ class StopRequest:
   """SIGTERM, agreed upon by all processes at one step."""
 
   def __init__(self) -> None:
-    self._asked = False
+    self._asked, self._calls = False, 0
     if jax.process_count() == 1:
       signal.signal(signal.SIGTERM, self._ask)
 
   def _ask(self, *_: Any) -> None:
     self._asked = True
 
-  def __call__(self, step: int) -> bool:
+  def __call__(self) -> bool:
+    self._calls += 1
     if jax.process_count() > 1:  # JAX's own handler tells the coordinator
-      return multihost_utils.reached_preemption_sync_point(step)
+      # Counted over all stages: JAX compares it with the largest count that any process reported.
+      return multihost_utils.reached_preemption_sync_point(self._calls)
     return self._asked
 
 
@@ -61,28 +64,44 @@ def train(
   folder: Any,
   key: jax.Array,
   seed: int,
-  stop: Callable[[int], bool],
-) -> None:
+  stop: Callable[[], bool],
+) -> float:
   """Trains a stage from its latest checkpoint, or from the start, to its last step.
+
+  Returns:
+    The seconds spent on the stage, those before it was resumed included.
 
   Raises:
     Preempted: `stop` said so; the state is saved.
-    Failed: the loss or the gradient is not finite.
+    Failed: the loss, the gradient, a held-out figure or the state is not finite.
   """
   context, key = program.put(task.context), program.put(key)
   restored = checkpoints.latest(program.abstract_state)
   start, state = restored if restored else (0, program.init(key))
-  if start >= stage.steps:
-    return
   first = jax.process_index() == 0
   metrics = Metrics(folder, name, start) if first else NoMetrics()
+  if first:
+    size = sum(x.size for x in jax.tree.leaves(program.abstract_state.params))
+    origin = f"resumed after step {start}" if start else "from the start"
+    console.print(f"{name}: {size:,} parameters, {stage.steps} steps, {origin}")
   bar = Bar(name, start, stage.steps, quiet=not first)
   window = _Window(metrics, bar, checkpoints)
   processes = {"process_index": jax.process_index(), "process_count": jax.process_count()}
   batches = train_batches(splits[0], seed, start, stage.steps, stage.batch_size, **processes)
 
+  def held_out_figures(step: int) -> dict[str, float]:
+    window.drain()  # lines stand in the order of steps, however the run was interrupted
+    figures = evaluate(task, program, state, context, splits[1], stage.batch_size)
+    for figure, value in figures.items():
+      if math.isnan(value):
+        window.fail(f"held-out {figure} is nan at step {step}")
+    metrics.write(step, "eval", figures)
+    return figures
+
   def save(step: int, figures: dict[str, float] | None) -> None:
     window.drain()
+    if not bool(jax.device_get(all_finite(state))):
+      window.fail(f"the state is not finite at step {step}, though its loss was")
     metrics.flush()
     checkpoints.save(step, state, figures)
 
@@ -92,8 +111,10 @@ def train(
     if hasattr(batches, "close"):
       stack.callback(batches.close)
     stack.enter_context(jax.transfer_guard("disallow"))
+    if start >= stage.steps and checkpoints.figures(start) is None:
+      save(start, held_out_figures(start))  # the length was cut to a step not evaluated before
     for step in range(start + 1, stage.steps + 1):
-      if stop(step):
+      if stop():
         save(step - 1, None)
         raise Preempted(f"{name} stopped after step {step - 1}")
       batch = program.put_batch(next(batches))
@@ -104,15 +125,21 @@ def train(
         window.log(step)
       held_out = None
       if step % stage.eval_every == 0 or last:
-        window.drain()  # lines stand in the order of steps, however the run was interrupted
-        held_out = evaluate(task, program, state, context, splits[1], stage.batch_size)
-        metrics.write(step, "eval", held_out)
+        held_out = held_out_figures(step)
       if experiment.log.pictures_every and step % experiment.log.pictures_every == 0 and first:
         for title, picture in on_host(task.pictures, state, task.context, splits[1]).items():
           write_png(folder / f"{title}.png", picture)
           metrics.picture(step, title, picture)
       if held_out or step % stage.checkpoint_every == 0:
         save(step, held_out)
+    return metrics.seconds()
+
+
+@jax.jit
+def all_finite(tree: Any) -> jax.Array:
+  """Whether every floating-point leaf is free of NaN and infinity."""
+  leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
+  return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in leaves]))
 
 
 class _Window:
@@ -122,7 +149,6 @@ class _Window:
     self._metrics, self._bar, self._checkpoints = metrics, bar, checkpoints
     self._steps: list[tuple[int, dict[str, jax.Array]]] = []
     self._due: list[int] = []
-    self._finite = 0
 
   def add(self, step: int, figures: dict[str, jax.Array]) -> None:
     self._steps.append((step, figures))
@@ -131,6 +157,13 @@ class _Window:
     """Metrics of `step` are to be written; those that were due before it are."""
     self._fetch(self._due[-1] if self._due else 0)
     self._due.append(step)
+
+  def fail(self, found: str) -> NoReturn:
+    """Ends the run, saying what is left of it."""
+    self._metrics.flush()
+    kept = self._checkpoints.newest_step()
+    left = f"the checkpoint of step {kept} stands" if kept else "there is no checkpoint yet"
+    raise Failed(f"{found}; {left}")
 
   def drain(self) -> None:
     """Everything up to now, waiting for it."""
@@ -145,11 +178,7 @@ class _Window:
       values = {name: float(value) for name, value in figures.items()}
       bad = [k for k in ("loss", "grad_norm") if not math.isfinite(values.get(k, 0.0))]
       if bad:
-        self._metrics.flush()
-        kept = self._checkpoints.newest_step()
-        left = f"the checkpoint of step {kept} stands" if kept else "there is no checkpoint yet"
-        found = f"{bad[0]} is {values[bad[0]]} at step {step}"
-        raise Failed(f"{found}; it was finite up to step {step - 1}; {left}")
+        self.fail(f"{bad[0]} is {values[bad[0]]} at step {step}; it was finite before")
       if step in self._due:
         self._due.remove(step)
         self._metrics.write(step, "train", values)

@@ -23,13 +23,21 @@ AXIS = "data"
 def join(config: Parallel) -> None:
   """Joins the other processes, if the config says that there are any."""
   if not config.distributed:
+    if config.coordinator or config.num_processes or config.process_id >= 0:
+      raise BadInput("parallel.distributed is False; set it to True to join other processes")
     return
   print("joining the other processes (start the same command on every worker) ...", flush=True)
-  jax.distributed.initialize(
-    coordinator_address=config.coordinator or None,
-    num_processes=config.num_processes or None,
-    process_id=None if config.process_id < 0 else config.process_id,
-  )
+  try:
+    jax.distributed.initialize(
+      coordinator_address=config.coordinator or None,
+      num_processes=config.num_processes or None,
+      process_id=None if config.process_id < 0 else config.process_id,
+    )
+  except (ValueError, RuntimeError) as error:
+    raise BadInput(
+      f"the processes did not come together ({str(error).strip().splitlines()[0]}); set "
+      "parallel.coordinator, parallel.num_processes and parallel.process_id on every one"
+    ) from None
   print(f"process {jax.process_index()} of {jax.process_count()}", flush=True)
 
 
@@ -38,6 +46,8 @@ def make_mesh(config: Parallel) -> Mesh:
   devices = jax.devices()
   if config.devices > len(devices):
     raise BadInput(f"parallel.devices is {config.devices}; there are {len(devices)} devices")
+  if config.devices and jax.process_count() > 1:
+    raise BadInput("parallel.devices can't be set with several processes; leave it at 0, for all")
   devices = devices[: config.devices or None]
   return Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,))
 

@@ -18,6 +18,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from tensorboardX import SummaryWriter
 
+from train.files import whole
+
 console = Console(highlight=False, soft_wrap=True)
 
 
@@ -28,12 +30,12 @@ class Metrics:
     """`step`: the one restored; later lines of the stage go, as that work is done again."""
     self._stage, self._start = stage, time.monotonic()
     path = folder / "metrics.jsonl"
-    _cut_back(path, stage, step)
+    self._start -= _cut_back(path, stage, step)
     self._file = open(path, "a")  # noqa: SIM115 (closed by `close`)
     self._events = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
 
   def write(self, step: int, kind: str, figures: Mapping[str, float]) -> None:
-    seconds = {"seconds": round(time.monotonic() - self._start, 3)}
+    seconds = {"seconds": round(self.seconds(), 3)}
     line = {"stage": self._stage, "step": step, "kind": kind, **figures, **seconds}
     self._file.write(json.dumps(line) + "\n")
     for name, value in figures.items():
@@ -46,6 +48,10 @@ class Metrics:
     """Until every line is on disk: a checkpoint must never be ahead of its metrics."""
     self._file.flush()
     os.fsync(self._file.fileno())
+
+  def seconds(self) -> float:
+    """Time spent on the stage, that of earlier processes included."""
+    return time.monotonic() - self._start
 
   def close(self) -> None:
     self._file.close()
@@ -60,11 +66,15 @@ class NoMetrics:
   def flush(self) -> None: ...
   def close(self) -> None: ...
 
+  def seconds(self) -> float:
+    return 0.0
 
-def _cut_back(path: pathlib.Path, stage: str, step: int) -> None:
+
+def _cut_back(path: pathlib.Path, stage: str, step: int) -> float:
+  """Removes the stage's lines after a step; the seconds that the last one kept was written at."""
+  kept, seconds = [], 0.0
   if not path.exists():
-    return
-  kept = []
+    return seconds
   for line in path.read_text().splitlines(keepends=True):
     try:
       record = json.loads(line)
@@ -72,9 +82,11 @@ def _cut_back(path: pathlib.Path, stage: str, step: int) -> None:
       continue
     if record["stage"] != stage or record["step"] <= step:
       kept.append(line if line.endswith("\n") else line + "\n")
-  temporary = path.with_name(f".{path.name}.tmp")
-  temporary.write_text("".join(kept))
-  temporary.replace(path)
+      if record["stage"] == stage:
+        seconds = record.get("seconds", 0.0)
+  with whole(path) as temporary:
+    temporary.write_text("".join(kept))
+  return seconds
 
 
 class Bar:
@@ -82,8 +94,8 @@ class Bar:
 
   def __init__(self, stage: str, start: int, steps: int, *, quiet: bool = False):
     self._stage, self._steps, self._quiet = stage, steps, quiet
-    self._first, self._begun = start, time.monotonic()
-    self._last_line = start
+    self._first: int | None = None  # the rate is counted from the first figures on: not compiling
+    self._last_line, self._last_time = start, time.monotonic()
     self._progress = None
     if console.is_terminal and not quiet:
       self._progress = Progress(
@@ -103,14 +115,22 @@ class Bar:
   def update(self, step: int, figures: Mapping[str, float]) -> None:
     if self._quiet:
       return
-    rate = (step - self._first) / max(time.monotonic() - self._begun, 1e-9)
+    now = time.monotonic()
+    if self._first is None:
+      self._first, self._begun = step, now
+    rate = (step - self._first) / max(now - self._begun, 1e-9)
+    shown = f"{rate:.1f}/s" if rate else ""
     text = " ".join(f"{name} {value:.4g}" for name, value in figures.items())
     if self._progress:
-      self._progress.update(self._task, completed=step, rate=f"{rate:.1f}/s", figures=text)
-    elif step - self._last_line >= self._steps / 10 or step == self._steps:
-      left = (self._steps - step) / max(rate, 1e-9)
-      self._last_line = step
-      console.print(f"{self._stage} {step}/{self._steps} {rate:.1f}/s, {left:.0f} s left, {text}")
+      self._progress.update(self._task, completed=step, rate=shown, figures=text)
+    elif (
+      step - self._last_line >= self._steps / 10
+      or now - self._last_time >= 30
+      or step == self._steps
+    ):
+      left = f", {(self._steps - step) / rate:.0f} s left" if rate else ""
+      self._last_line, self._last_time = step, now
+      console.print(f"{self._stage} {step}/{self._steps} {shown}{left} {text}")
 
   def close(self) -> None:
     if self._progress:
@@ -141,10 +161,8 @@ def sheet(images: np.ndarray | Sequence[np.ndarray], columns: int, *, scale: int
 
 def write_png(path: pathlib.Path, picture: np.ndarray) -> None:
   """Writes a picture u8[H, W, 3] whole or not at all."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f".{path.name}.tmp")
-  Image.fromarray(picture).save(temporary, format="png")
-  temporary.replace(path)
+  with whole(path) as temporary:
+    Image.fromarray(picture).save(temporary, format="png")
 
 
 def usage_plot(counts: np.ndarray, perplexity: float) -> np.ndarray:

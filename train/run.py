@@ -6,17 +6,18 @@ evaluate("runs/digits")               figures of the finished stages, computed a
 """
 
 import pathlib
-import time
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
+from tensorboardX import SummaryWriter
 
 from train import config, loop, parallel
 from train.checkpoint import Checkpoints, to_host
-from train.config import Experiment
-from train.data import Split, open_split, prepare
-from train.errors import BadInput, Failed
+from train.config import Experiment, Parallel
+from train.data import Split, data_dir, open_split, prepare
+from train.errors import BadInput, Failed, Preempted
 from train.experiments import make_task
 from train.report import console, write_png
 from train.task import Finished, Task
@@ -36,6 +37,7 @@ class Plan(NamedTuple):
 
   experiment: Experiment
   splits: tuple[Split, Split]
+  data: str  # which prepared dataset that is
   mesh: jax.sharding.Mesh
 
 
@@ -46,6 +48,9 @@ def plan(experiment: Experiment) -> Plan:
     BadInput: a field, the data, or how they fit each other and the devices.
   """
   config.check(experiment)
+  for path, (value, _) in config.flatten(experiment).items():
+    if value == "float64" and not jax.config.jax_enable_x64:
+      raise BadInput(f"{path} is float64; set JAX_ENABLE_X64=1 as well, or take float32")
   mesh = parallel.make_mesh(experiment.parallel)
   for name, stage in config.stages(experiment).items():
     parallel.check_batch(mesh, stage.batch_size, f"{name}.batch_size")
@@ -60,17 +65,20 @@ def plan(experiment: Experiment) -> Plan:
     except ValueError as error:  # a model that can't take these images or these fields
       raise BadInput(f"{name}: {error}") from None
     finished[name] = Finished(task.model, abstract, {}, task)
-  return Plan(experiment, splits, mesh)
+  return Plan(experiment, splits, _identity(experiment), mesh)
+
+
+def _identity(experiment: Experiment) -> str:
+  """Which prepared dataset an experiment reads: its name, fingerprint and version."""
+  folder = prepare(experiment.data)
+  return folder.relative_to(data_dir(experiment.data)).as_posix()
 
 
 def _open(experiment: Experiment) -> tuple[Split, Split]:
   """Both splits; prepared by the first process where there are several."""
   if jax.process_index() == 0:
     prepare(experiment.data)
-  if jax.process_count() > 1:
-    from jax.experimental import multihost_utils
-
-    multihost_utils.sync_global_devices("data prepared")
+  _wait_for_all("data prepared")
   return open_split(experiment.data, "train"), open_split(experiment.data, "eval")
 
 
@@ -78,15 +86,14 @@ def fit(experiment: Experiment, folder: str | pathlib.Path) -> Run:
   """Runs the stages that are not finished yet, in order, and returns them all.
 
   Raises:
-    BadInput: before anything is written.
+    BadInput: before anything is written to the folder; or a checkpoint there is another model's.
     Preempted, Failed: see `loop.train`; the same call continues.
   """
   workdir = Workdir(folder)
   workdir.check(experiment)
-  experiment, splits, mesh = plan(experiment)
+  experiment, splits, data, mesh = plan(experiment)
   first = jax.process_index() == 0
-  if first:
-    workdir.claim(experiment)
+  _claim(workdir, experiment, data)
   stop = loop.StopRequest()
   try:
     finished: dict[str, Finished] = {}
@@ -95,7 +102,6 @@ def fit(experiment: Experiment, folder: str | pathlib.Path) -> Run:
       done = workdir.done(name)
       if done is None or done["steps"] < stage.steps:
         program = parallel.compile_task(task, mesh, experiment.parallel.mode)
-        begun = time.monotonic()
         checkpoints = Checkpoints(
           workdir.checkpoints(name),
           select=task.select,
@@ -103,40 +109,67 @@ def fit(experiment: Experiment, folder: str | pathlib.Path) -> Run:
           decided_by=_full_paths(experiment, name, task),
         )
         try:
-          loop.train(
+          seconds = loop.train(
             name, stage, task, program, experiment, splits, checkpoints, workdir.path,
             jax.random.fold_in(jax.random.key(experiment.seed), index),
             experiment.seed + index, stop,
           )  # fmt: skip
         finally:
           checkpoints.close()
-        result = _best(workdir, name, task)
+        finished[name] = _best(workdir, name, task)
         if first:
-          _finish(workdir, name, stage.steps, result, splits, time.monotonic() - begun)
-      elif first:
-        console.print(f"{name}: done ({done['steps']} steps)")
-      finished[name] = _best(workdir, name, task)
+          _finish(workdir, name, stage.steps, finished[name], splits, seconds)
+        _wait_for_all(f"{name} finished")
+        if stop() and name != list(config.stages(experiment))[-1]:
+          raise Preempted(f"stopped when {name} was finished")
+      else:
+        if first:
+          console.print(f"{name}: done ({done['steps']} steps)")
+        finished[name] = _best(workdir, name, task)
     return Run(experiment, finished, splits)
   finally:
     workdir.release()
 
 
+def _claim(workdir: Workdir, experiment: Experiment, data: str) -> None:
+  """The first process claims the folder; where it can't, all of them stop."""
+  refused: BadInput | None = None
+  if jax.process_index() == 0:
+    try:
+      workdir.claim(experiment, data)
+    except BadInput as error:
+      refused = error
+  if jax.process_count() > 1:
+    ok = multihost_utils.broadcast_one_to_all(np.asarray(refused is None))
+    if not ok and refused is None:
+      refused = BadInput(f"--workdir {workdir.path} was refused; the first process says why")
+  if refused:
+    raise refused
+
+
+def _wait_for_all(what: str) -> None:
+  if jax.process_count() > 1:
+    multihost_utils.sync_global_devices(what)
+
+
 def _finish(
-  workdir: Workdir, name: str, steps: int, result: Finished, splits: tuple[Split, Split], seconds
+  workdir: Workdir,
+  name: str,
+  steps: int,
+  result: Finished,
+  splits: tuple[Split, Split],
+  seconds: float,
 ) -> None:
   """Pictures first, the record that all is done last."""
   task = result.task
   pictures = task.pictures(result.state, task.context, splits[1])
   for title, picture in pictures.items():
     write_png(workdir.path / f"{title}.png", picture)
-  from tensorboardX import SummaryWriter
-
   with SummaryWriter(str(workdir.path)) as events:
     for title, picture in pictures.items():
       events.add_image(f"{name}/{title}", picture, steps, dataformats="HWC")
   figures = result.figures | task.judged(result.state, task.context, *splits)
-  earlier = (workdir.done(name) or {}).get("seconds", 0)
-  record = {"steps": steps, "figures": figures, "seconds": round(earlier + seconds, 1)}
+  record = {"steps": steps, "figures": figures, "seconds": round(seconds, 1)}
   workdir.finish(name, record | {"pictures": [f"{title}.png" for title in pictures]})
 
 
@@ -203,7 +236,7 @@ def load(folder: str | pathlib.Path) -> Run:
 def evaluate(folder: str | pathlib.Path) -> dict[str, dict[str, float]]:
   """Every finished stage's figures on the held-out split, computed anew."""
   run = load(folder)
-  mesh = parallel.make_mesh(run.config.parallel)
+  mesh = parallel.make_mesh(Parallel())  # whatever machine this is
   figures = {}
   for name, done in run.stages.items():
     stage, task = config.stages(run.config)[name], done.task

@@ -12,11 +12,12 @@ from train import cli, compile_cache, config, parallel, run
 from train.data import load_image
 from train.errors import BadInput
 from train.experiments import make_task
+from train.files import whole, write_json
 from train.report import console, sheet, to_uint8, write_png
 from train.task import Finished
 from train.tasks import prior as priors
 from train.tasks.vqvae import images_of
-from train.workdir import Workdir, write_json
+from train.workdir import Workdir
 from vqlab.autoencoders import vqvae
 
 
@@ -25,11 +26,11 @@ def fit(args: list[str]) -> None:
   parsed = cli.parse_fit(args)
   experiment = parsed.experiment
   parallel.join(experiment.parallel)
+  compile_cache.enable()
   if parsed.dry_run:
     Workdir(parsed.workdir).check(experiment)
     dry_run(experiment)
     return
-  compile_cache.enable()
   done = run.fit(experiment, parsed.workdir)
   if jax.process_index() == 0:
     summary(parsed.workdir, done)
@@ -38,10 +39,9 @@ def fit(args: list[str]) -> None:
 def evaluate(args: list[str]) -> None:
   parsed = cli.parse(cli.Evaluate, args, prog="python -m train evaluate")
   compile_cache.enable()
-  experiment = Workdir(parsed.dir).config()
   table = _table(f"{parsed.dir} on the held-out split")
   for name, figures in run.evaluate(parsed.dir).items():
-    _add_figures(table, name, figures, experiment)
+    _add_figures(table, name, figures)
   console.print(table)
 
 
@@ -51,6 +51,7 @@ def sample(args: list[str]) -> None:
     ("num", parsed.num >= 1, "at least 1"),
     ("temperature", 0 <= parsed.temperature < float("inf"), "finite and at least 0"),
     ("top_k", parsed.top_k is None or parsed.top_k >= 1, "at least 1"),
+    ("seed", 0 <= parsed.seed < 2**31, "at least 0 and below 2^31"),
     ("top_p", parsed.top_p is None or 0 < parsed.top_p <= 1, "in (0, 1]"),
   ):
     if not good:
@@ -62,8 +63,14 @@ def sample(args: list[str]) -> None:
   labels = _labels(parsed.label, parsed.num, classes, done.splits[0].class_names)
   if parsed.label is not None and not stage.model.num_classes:
     raise BadInput(f"--label is {parsed.label}, but the prior of {parsed.dir} knows no classes")
+  num_codes = stage.model.num_codes
+  if (parsed.top_k or 0) > num_codes:
+    raise BadInput(f"--top_k is {parsed.top_k}; the prior has {num_codes} codes")
   options = {k: getattr(parsed, k) for k in ("temperature", "top_k", "top_p")}
   shape = priors.code_shape(done.config.tokenizer, done.splits[0].image_shape)
+  path = parsed.output or parsed.dir / f"samples-seed{parsed.seed}.png"
+  if path.suffix != ".png":
+    raise BadInput(f"--output is {path}; it must end in .png")
   start = time.monotonic()
   codes, images = zip(
     *priors.draw(
@@ -73,11 +80,10 @@ def sample(args: list[str]) -> None:
     strict=True,
   )  # fmt: skip
   seconds = time.monotonic() - start
-  path = parsed.output or parsed.dir / f"samples-seed{parsed.seed}.png"
-  path = path if path.suffix == ".png" else path.with_suffix(".png")
   columns = int(np.ceil(np.sqrt(parsed.num))) if parsed.label or not classes else min(classes, 20)
   write_png(path, sheet(np.concatenate(images), columns))
-  np.savez_compressed(path.with_suffix(".npz"), codes=np.concatenate(codes), labels=labels)
+  with whole(path.with_suffix(".npz")) as temporary, open(temporary, "wb") as file:
+    np.savez_compressed(file, codes=np.concatenate(codes), labels=labels)
   console.print(f"{parsed.num} samples in {seconds:.1f} s, compilation included")
   console.print(f"wrote {path} and {path.with_suffix('.npz')}")
 
@@ -96,6 +102,10 @@ def reconstruct(args: list[str]) -> None:
   parsed = cli.parse(cli.Reconstruct, args, prog="python -m train reconstruct")
   if not parsed.images:
     raise BadInput("reconstruct: name at least one image (reconstruct DIR IMAGE ...)")
+  stems = [path.stem for path in parsed.images]
+  for path in parsed.images:
+    if stems.count(path.stem) > 1:
+      raise BadInput(f"{path}: another image has the name {path.stem!r}; what is written takes it")
   compile_cache.enable()
   done = run.load(parsed.dir)
   stage = _stage(done, "tokenizer", parsed.dir)
@@ -118,7 +128,8 @@ def reconstruct(args: list[str]) -> None:
     }
     target = folder / f"{path.stem}.png"
     write_png(target, sheet(np.stack([image, to_uint8(copy)]), 2))
-    np.save(target.with_suffix(".npy"), codes)
+    with whole(target.with_suffix(".npy")) as temporary, open(temporary, "wb") as file:
+      np.save(file, codes)
     write_json(target.with_suffix(".json"), figures)
     shape = "x".join(map(str, codes.shape))
     table.add_row(str(path), f"{mse:.5f}", f"{figures['psnr']:.2f}", shape, str(target))
@@ -140,7 +151,7 @@ def summary(folder: pathlib.Path, done: run.Run) -> None:
   table, pictures = _table(f"{done.config.name} is done"), []
   for name in done.stages:
     record = workdir.done(name)
-    _add_figures(table, name, record["figures"], done.config)
+    _add_figures(table, name, record["figures"])
     table.add_row("", "training", f"{record['steps']} steps, {record['seconds']:.0f} s")
     pictures += [folder / picture for picture in record["pictures"]]
   console.print(table)
@@ -155,23 +166,20 @@ def _table(title: str) -> Table:
 _FIGURES = {  # what a figure is called, and how it is written
   "mse": ("reconstruction MSE", "{:.6f}"),
   "psnr": ("reconstruction PSNR", "{:.2f} dB"),
-  "perplexity": ("code perplexity", "{:.1f} of K = {K}"),
+  "perplexity": ("code perplexity", "{:.1f}"),
   "usage": ("codes used", "{:.1%}"),
-  "nats_per_code": ("negative log-likelihood", "{:.4f} nats a code; log K = {log_K:.4f}"),
+  "nats_per_code": ("negative log-likelihood", "{:.4f} nats a code"),
+  "uniform_nats": ("that of a uniform code, log K", "{:.4f} nats a code"),
   "bits_per_dim": ("rate of the codes", "{:.4f} bits a dimension"),
   "judge_accuracy": ("judge, on real held-out images", "{:.1%} right"),
   "sample_accuracy": ("judge, on samples", "{:.1%} of the class asked for"),
 }
 
 
-def _add_figures(
-  table: Table, stage: str, figures: dict[str, float], experiment: config.Experiment
-) -> None:
-  num_codes = experiment.tokenizer.codebook.num_codes
+def _add_figures(table: Table, stage: str, figures: dict[str, float]) -> None:
   for i, (key, value) in enumerate(figures.items()):
     title, text = _FIGURES.get(key, (key, "{:.6g}"))
-    value = text.format(value, K=num_codes, log_K=np.log(num_codes))
-    table.add_row("" if i else stage, title, value)
+    table.add_row("" if i else stage, title, text.format(value))
 
 
 def dry_run(experiment: config.Experiment) -> None:
@@ -203,7 +211,7 @@ def dry_run(experiment: config.Experiment) -> None:
     memory = program.step.lower(state, context, batch, key).compile().memory_analysis()
     console.print(
       f"{name:12}{run.parameter_count(state.params):,} parameters; {stage.steps:,} steps of "
-      f"{rows}, {rows // plan.mesh.size} a device; the step needs "
+      f"{rows}, {rows // plan.mesh.size} a device; by jit a step needs "
       f"{(memory.argument_size_in_bytes + memory.temp_size_in_bytes) / 2**20:,.0f} MiB a device "
       f"({memory.temp_size_in_bytes / 2**20:,.0f} temporary)"
     )

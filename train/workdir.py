@@ -8,15 +8,16 @@ STAGE/done.json        written last, when a stage is finished: its steps and fig
 *.png                  pictures
 """
 
+import dataclasses
 import fcntl
 import json
-import os
 import pathlib
 from typing import Any, TextIO
 
 from train import config as configs
 from train.config import Experiment
 from train.errors import BadInput
+from train.files import write_json
 
 
 class Workdir:
@@ -32,8 +33,9 @@ class Workdir:
 
   def check(self, experiment: Experiment) -> None:
     """Raises BadInput unless the folder is new, empty, or holds this very experiment."""
-    if self.path.exists() and not self.path.is_dir():
-      raise BadInput(f"--workdir {self.path} is a file; it must be a folder or not exist")
+    for part in (self.path, *self.path.parents):
+      if part.exists() and not part.is_dir():
+        raise BadInput(f"--workdir {self.path}: {part} is a file; it must be a folder or not exist")
     if not self.config_file.exists():
       foreign = [p.name for p in self.path.glob("*") if not p.name.startswith(".")]
       if foreign:
@@ -75,34 +77,54 @@ class Workdir:
     """
     from train.experiments import KINDS
 
-    try:
-      saved = json.loads(self.config_file.read_text())
-      name, fields = saved["kind"], saved["config"]
-    except FileNotFoundError:
-      raise BadInput(f"{self.path} holds no experiment: {self.config_file} is missing") from None
-    except (ValueError, KeyError, TypeError) as error:
-      raise BadInput(f"{self.config_file} is damaged: {error}") from None
+    saved = self._saved()
+    name = saved["kind"]
     if name not in KINDS:
       raise BadInput(f"{self.config_file}: unknown kind {name!r}; known: {', '.join(KINDS)}")
     if kind is not None and KINDS[name] is not kind:
       raise BadInput(f"{self.path} holds a {name}, not a {kind.__name__}; name another folder")
-    return configs.from_json(KINDS[name], json.dumps(fields), str(self.config_file))
+    return configs.from_dict(KINDS[name], saved["config"], str(self.config_file))
 
-  def claim(self, experiment: Experiment) -> None:
+  def _saved(self) -> dict[str, Any]:
+    return _read(
+      self.config_file,
+      {"kind", "config", "data"},
+      f"{self.path} holds no experiment: {self.config_file} is missing",
+    )
+
+  def claim(self, experiment: Experiment, data: str) -> None:
     """Makes the folder this run's own, until the process ends.
 
+    Args:
+      data: which prepared dataset the run reads, so that it is never resumed on another.
+
     Raises:
-      BadInput: another run holds it.
+      BadInput: another run holds it, or it is not this experiment's.
     """
-    self.path.mkdir(parents=True, exist_ok=True)
-    self._lock = open(self.path / ".lock", "w")  # noqa: SIM115 (held until the process ends)
+    try:
+      self.path.mkdir(parents=True, exist_ok=True)
+      self._lock = open(self.path / ".lock", "w")  # noqa: SIM115 (held until the process ends)
+    except OSError as error:
+      raise BadInput(f"--workdir {self.path} can't be made: {error.strerror}") from None
     try:
       fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-      self._lock.close()
+      self.release()
       raise BadInput(f"--workdir {self.path} is in use by another run") from None
-    fields = json.loads(configs.to_json(experiment))
-    write_json(self.config_file, {"kind": type(experiment).__name__, "config": fields})
+    try:
+      self.check(experiment)  # again: another run may have come and gone meanwhile
+      if self.config_file.exists() and self._saved()["data"] != data:
+        raise BadInput(
+          f"--workdir {self.path} was begun with other data ({self._saved()['data']} -> {data}); "
+          "restore the data or name another folder"
+        )
+    except BadInput:
+      self.release()
+      raise
+    fields = dataclasses.asdict(experiment)
+    write_json(
+      self.config_file, {"kind": type(experiment).__name__, "data": data, "config": fields}
+    )
 
   def release(self) -> None:
     if self._lock is not None:
@@ -113,24 +135,21 @@ class Workdir:
 
   def done(self, stage: str) -> dict[str, Any] | None:
     """What was written when the stage was finished; None if it was not."""
-    try:
-      return json.loads((self.path / stage / "done.json").read_text())
-    except FileNotFoundError:
-      return None
-    except ValueError as error:
-      raise BadInput(f"{self.path / stage / 'done.json'} is damaged: {error}") from None
+    path = self.path / stage / "done.json"
+    return _read(path, {"steps", "seconds", "figures", "pictures"}) if path.exists() else None
 
   def finish(self, stage: str, record: dict[str, Any]) -> None:
     write_json(self.path / stage / "done.json", record)
 
 
-def write_json(path: pathlib.Path, value: Any) -> None:
-  """Writes a file whole or not at all."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f".{path.name}.tmp")
-  with open(temporary, "w") as file:
-    json.dump(value, file, indent=2)
-    file.write("\n")
-    file.flush()
-    os.fsync(file.fileno())
-  temporary.replace(path)
+def _read(path: pathlib.Path, keys: set[str], missing: str = "") -> dict[str, Any]:
+  """A JSON object with these keys; BadInput where the file is missing or holds something else."""
+  try:
+    value = json.loads(path.read_text())
+  except (FileNotFoundError, NotADirectoryError):
+    raise BadInput(missing or f"{path} is missing") from None
+  except (OSError, ValueError) as error:
+    raise BadInput(f"{path} is damaged: {error}") from None
+  if not isinstance(value, dict) or not keys <= value.keys():
+    raise BadInput(f"{path} is damaged: it must hold {', '.join(sorted(keys))}")
+  return value

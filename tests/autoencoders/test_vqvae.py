@@ -106,6 +106,12 @@ def test_the_papers_sizes_without_compiling(fields, image, codes):
   assert sum(x.size for x in jax.tree.leaves(params)) == expected
 
 
+def test_fields_out_of_range_are_named():
+  for name in ("num_downsamples", "codes_per_position", "code_dim"):
+    with pytest.raises(ValueError, match=f"VQVAE: {name} is 0; it must be at least 1"):
+      vqvae.VQVAE(**SMALL | {name: 0}).init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+
+
 @pytest.mark.parametrize(
   ("shape", "message"),
   [

@@ -74,6 +74,31 @@ def test_split_padded_and_masked_batches_merge_to_the_whole(data):
   )
 
 
+def test_gradients_are_zero_at_masked_nan():
+  mask, x = jnp.array([True, False]), jnp.array([[1.0, 2.0], [jnp.nan, 3.0]])
+  grad = jax.grad(lambda x: metrics.squared_error(x, jnp.zeros_like(x), mask=mask).sum)(x)
+  np.testing.assert_allclose(grad, [[1, 2], [0, 0]])
+  codes = jnp.zeros(2, jnp.int32)
+  grad = jax.grad(lambda x: metrics.negative_log_likelihood(x, codes, mask=mask).sum)(x)
+  assert jnp.all(jnp.isfinite(grad)) and jnp.all(grad[1] == 0)
+
+
+def test_codes_of_minus_one_count_for_nothing():
+  codes = jnp.array([0, -1, 2])
+  assert list(metrics.code_counts(codes, num_codes=3)) == [1, 0, 1]
+  narrow = metrics.code_counts(
+    codes[::2].astype(jnp.uint8), num_codes=256, mask=jnp.array([False, True])
+  )
+  assert narrow[0] == 0 and narrow[2] == 1
+  nll = metrics.negative_log_likelihood(jnp.zeros((3, 4)), codes)
+  np.testing.assert_allclose([nll.sum, nll.count], [2 * np.log(4), 2], rtol=1e-6)
+
+
+def test_perplexity_takes_any_scale_and_leading_axes():
+  counts = np.array([[0.05, 0.05, 0, 0], [3, 3, 3, 3]])
+  np.testing.assert_allclose(metrics.perplexity(jnp.float32(counts)), [2, 4], rtol=1e-5)
+
+
 def test_devices_merge_to_the_whole(data):
   devices = jax.device_count()
   split = [a.reshape(devices, -1, *a.shape[1:]) for a in data]
@@ -88,6 +113,10 @@ def test_devices_merge_to_the_whole(data):
   [
     (lambda x, c: metrics.squared_error(x, x[:1]), r"shapes must agree"),
     (lambda x, c: metrics.total(x, mask=jnp.ones(3, bool)), r"mask must be bool over leading"),
+    (
+      lambda x, c: metrics.code_counts(c, num_codes=K, mask=jnp.ones(1, bool)),
+      r"code_counts: mask must be bool over leading",
+    ),
     (lambda x, c: metrics.negative_log_likelihood(x, c), r"codes must be int\[16, 4, 4\]"),
   ],
 )

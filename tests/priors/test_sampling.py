@@ -257,3 +257,41 @@ def test_the_models_own_refusals_come_through(prior):
       sample(KEY, model, params, (2, 3), method=method)
   with pytest.raises(ValueError, match="unconditional"):
     log_prob(model, params, codes, cond=jnp.zeros(2, jnp.int32))
+
+
+@pytest.mark.parametrize("method", ["cached", "naive"])
+def test_samples_under_shard_map_are_those_of_one_device(method, prior):
+  devices = jax.device_count()
+  shape = (devices, 2, 3)
+  model, params, _, cond = prior(shape, dtype=jnp.float32, num_classes=3, num_layers=1)
+  mesh = jax.make_mesh((devices,), ("data",), (jax.sharding.AxisType.Auto,))
+
+  def one(params, cond):
+    return sample(
+      jax.random.key(0), model, params, (1, 2, 3), cond=cond, method=method,
+      first_index=jax.lax.axis_index("data"),
+    )  # fmt: skip
+
+  mapped = jax.shard_map(one, mesh=mesh, in_specs=(jax.P(), jax.P("data")), out_specs=jax.P("data"))
+  expected = sample(jax.random.key(0), model, params, shape, cond=cond, method=method)
+  np.testing.assert_array_equal(jax.jit(mapped)(params, cond), expected)
+
+
+def test_a_tiny_temperature_takes_the_most_probable_code(prior):
+  model, params, _, _ = prior((4, 2, 2), dtype=jnp.float32, num_layers=1)
+  greedy = sample(jax.random.key(0), model, params, (4, 2, 2), temperature=0.0)
+  cold = sample(jax.random.key(0), model, params, (4, 2, 2), temperature=1e-37)
+  np.testing.assert_array_equal(cold, greedy)
+
+
+def test_values_out_of_range_are_named(prior):
+  model, params, codes, _ = prior((2, 2, 2), dtype=jnp.float32, num_classes=3, num_layers=1)
+  key, mask = jax.random.key(0), jnp.ones((2, 2, 2), bool)
+  with pytest.raises(ValueError, match=r"cond run from 3 to 3; they must be in \[0, 3\)"):
+    sample(key, model, params, codes.shape, cond=jnp.full(2, 3))
+  with pytest.raises(ValueError, match=r"given codes run from 9 to 9; .*\[0, 5\)"):
+    sample(
+      key, model, params, codes.shape, cond=jnp.zeros(2, jnp.int32), given=(codes * 0 + 9, mask)
+    )
+  with pytest.raises(ValueError, match=r"codes run from -1 to -1"):
+    log_prob(model, params, codes * 0 - 1, cond=jnp.zeros(2, jnp.int32))

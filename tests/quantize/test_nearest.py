@@ -127,6 +127,27 @@ def test_bfloat16_keeps_float32_assignment(codebook):
   np.testing.assert_array_equal(exact, brute_force(z, near))
 
 
+def test_codes_that_are_not_finite_are_nobodys_nearest():
+  z = jnp.array([[4.9], [0.1]])
+  for chunk_size in (None, 1, 2):
+    for bad in (jnp.nan, jnp.inf):
+      codebook = jnp.array([[0.0], [bad], [5.0]])
+      assert list(quantize.assign(z, codebook, chunk_size=chunk_size)) == [2, 0]
+
+
+def test_one_codebook_a_device():
+  devices = jax.device_count()
+  mesh = jax.make_mesh((devices,), ("model",), (jax.sharding.AxisType.Auto,))
+  books = jax.random.normal(jax.random.key(0), (devices, K, D))
+  z = jax.random.normal(jax.random.key(1), (N, D))
+  mapped = jax.shard_map(
+    lambda z, e: quantize.assign(z, e[0])[None],
+    mesh=mesh, in_specs=(jax.P(), jax.P("model")), out_specs=jax.P("model"),
+  )  # fmt: skip
+  for got, book in zip(jax.jit(mapped)(z, books), books, strict=True):
+    np.testing.assert_array_equal(got, brute_force(z, book))
+
+
 def test_jit_and_vmap_over_codebooks_change_nothing(z, codebook):
   plain = quantize.quantize(z, codebook)
   jitted = jax.jit(quantize.quantize)(z, codebook)
@@ -169,7 +190,7 @@ def test_never_n_by_k_in_memory():
     (lambda z, e: quantize.quantize(z, e, mask=jnp.ones(4, bool)), r"mask must be bool\[4, 24\]"),
     (lambda z, e: quantize.quantize(z, e, mask=jnp.ones((4, 24))), r"mask must be bool\[4, 24\]"),
     (lambda z, e: quantize.lookup(e, z), r"integer indices"),
-    (lambda z, e: quantize.codebook_loss(z, e), r"must both be \[..., D\]"),
+    (lambda z, e: quantize.codebook_loss(z, e), r"must both be floating point \[..., D\]"),
     (lambda z, e: quantize.commitment_loss(z, z, reduction="avg"), r"reduction is 'avg'"),
     (lambda z, e: quantize.init(jax.random.key(0), 0, 4), r"num_codes is 0"),
     (lambda z, e: quantize.init(jax.random.key(0), 4, -1), r"dim is -1"),

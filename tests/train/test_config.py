@@ -1,6 +1,7 @@
 """Configs: limits, typos, what may change on resume, and the shipped experiments."""
 
 import dataclasses
+import json
 import math
 
 import pytest
@@ -59,10 +60,12 @@ def test_impossible_values_are_named_by_path(experiment, message):
 
 def test_json_round_trip():
   experiment = tiny.get_config()
-  text = config.to_json(experiment)
-  assert config.from_json(VQVAEExperiment, text, "here") == experiment
+  text = json.dumps(dataclasses.asdict(experiment))
+  assert config.from_dict(VQVAEExperiment, json.loads(text), "here") == experiment
   with pytest.raises(BadInput, match=r"here: unknown field tokenizer\.stepz; did you mean steps\?"):
-    config.from_json(VQVAEExperiment, text.replace('"steps"', '"stepz"', 1), "here")
+    config.from_dict(VQVAEExperiment, json.loads(text.replace('"steps"', '"stepz"', 1)), "here")
+  with pytest.raises(BadInput, match=r"here: the config is damaged; found \[\]"):
+    config.from_dict(VQVAEExperiment, [], "here")
 
 
 def test_what_may_change_on_resume():

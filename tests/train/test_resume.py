@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import time
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.train.conftest import ROOT, TINY, lines
 from train import config
@@ -168,6 +170,58 @@ def test_a_checkpoint_cut_off_half_way_gives_way_to_the_one_before(
   assert_same_run(folder, tiny_run)
 
 
+def test_damaged_figures_give_way_and_where_nothing_can_be_read_nothing_is_touched(
+  tiny_run, train, tmp_path, prepared
+):
+  folder = tmp_path / "figures"
+  shutil.copytree(tiny_run, folder)
+  (folder / "prior/done.json").unlink()
+  checkpoints = folder / "prior/checkpoints"
+  (checkpoints / "12/metrics/metrics").write_text("")
+  status, out, err = train("fit", TINY, "--workdir", folder)
+  assert status == 0 and f"warning: checkpoint {checkpoints / '12'} can't be read" in err, out + err
+  assert_same_run(folder, tiny_run)
+
+  (folder / "prior/done.json").unlink()
+  for path in checkpoints.glob("[0-9]*/default/**/*"):
+    if path.is_file() and path.stat().st_size > 2000:
+      path.write_bytes(b"")
+  names = sorted(p.name for p in checkpoints.iterdir())
+  for _ in range(2):
+    status, _, err = train("fit", TINY, "--workdir", folder)
+    assert status == 1 and f"no checkpoint in {checkpoints} can be read" in err
+  assert sorted(p.name for p in checkpoints.iterdir()) == names
+
+
+def test_a_length_cut_to_a_step_not_evaluated_is_evaluated_there(tiny_run, train, tmp_path):
+  folder = tmp_path / "cut-short"
+  shutil.copytree(tiny_run, folder)
+  (folder / "prior/done.json").unlink()
+  shutil.rmtree(folder / "prior/checkpoints/12")
+  for path in (folder / "prior/checkpoints").glob("[0-9]*"):
+    if path.name != "8":
+      shutil.rmtree(path)
+  status, out, err = train("fit", TINY, "--workdir", folder, "--prior.steps", 8)
+  assert status == 0, out + err
+  record = json.loads((folder / "prior/done.json").read_text())
+  assert record["steps"] == 8 and np.isfinite(record["figures"]["nats_per_code"])
+
+
+def test_other_data_is_refused(train, tmp_path):
+  photos, folder = tmp_path / "photos", tmp_path / "run"
+  for name in "abcdefghij":
+    for label in ("x", "y"):
+      (photos / label).mkdir(parents=True, exist_ok=True)
+      Image.fromarray(np.full((32, 32), ord(name), np.uint8)).save(photos / label / f"{name}.png")
+  args = ("fit", TINY, "--workdir", folder, "--data.source", "folder", "--data.path", photos,
+          "--tokenizer.steps", 2, "--prior.steps", 2)  # fmt: skip
+  status, out, err = train(*args)
+  assert status == 0, out + err
+  Image.fromarray(np.zeros((32, 32), np.uint8)).save(photos / "x" / "k.png")
+  status, _, err = train(*args)
+  assert status == 2 and "was begun with other data (folder/" in err and err.count("\n") == 1
+
+
 def test_an_uncommitted_checkpoint_is_not_restored(tiny_run, train, tmp_path, prepared):
   folder = tmp_path / "uncommitted"
   shutil.copytree(tiny_run, folder)
@@ -219,9 +273,11 @@ def test_nan_stops_the_run_names_the_step_and_keeps_the_last_good_checkpoint(tra
     "--tokenizer.checkpoint_every", "1",
   )  # fmt: skip
   assert status == 1 and err.count("\n") == 1, err
-  assert "is nan at step" in err or "is inf at step" in err
-  bad = int(err.split("at step ")[1].split(";")[0])
-  assert f"finite up to step {bad - 1}; the checkpoint of step {bad - 1} stands" in err
+  assert "is nan at step" in err or "is inf at step" in err or "is not finite at step" in err
+  bad = int(re.search(r"at step (\d+)", err)[1])
   steps = [int(p.name) for p in (folder / "tokenizer/checkpoints").glob("[0-9]*")]
-  assert max(steps) == bad - 1
+  if bad == 1:
+    assert "there is no checkpoint yet" in err and not steps
+  else:
+    assert f"the checkpoint of step {bad - 1} stands" in err and max(steps) == bad - 1
   assert all(np.isfinite(r["loss"]) for r in lines(folder) if "loss" in r)

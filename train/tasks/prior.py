@@ -12,6 +12,7 @@ from train import judge
 from train import optimizer as optimizers
 from train.config import Experiment, Stage, field
 from train.data import Split
+from train.errors import BadInput
 from train.report import sheet, to_uint8
 from train.task import Batch, Finished, Task
 from train.tasks.vqvae import Tokenizer, VQVAEStage, images_of, tokenizer
@@ -72,6 +73,12 @@ def make(
     param_dtype=jnp.dtype(stage.param_dtype),
   )
   optimizer = optimizers.make(stage.optimizer, stage.steps)
+
+  if stage.judge_size > min(split.image_shape[:2]):
+    raise BadInput(
+      f"prior.judge_size is {stage.judge_size}; the images are {split.image_shape[0]}x"
+      f"{split.image_shape[1]}, and they can only be shrunk"
+    )
 
   def labels_of(batch: Batch) -> jax.Array | None:
     return batch["label"] if num_classes else None
@@ -134,7 +141,8 @@ def make(
     bits = metrics.bits_per_dim(
       nats, codes_per_example=int(np.prod(shape)), dims_per_example=int(np.prod(split.image_shape))
     )
-    return {"nats_per_code": nats, "bits_per_dim": bits}
+    uniform = float(np.log(tokens.codebook.num_codes))
+    return {"nats_per_code": nats, "uniform_nats": uniform, "bits_per_dim": bits}
 
   def samples(state: State, context: Tokenizer, labels: np.ndarray) -> np.ndarray:
     key = jax.random.key(experiment.seed)
@@ -147,7 +155,7 @@ def make(
     return {"samples": sheet(samples(state, context, labels), columns)}
 
   def judged(state: State, context: Tokenizer, train: Split, held_out: Split) -> dict[str, float]:
-    if not (stage.judge_size and num_classes):
+    if not stage.judge_size or num_classes < 2:
       return {}
     labels = np.arange(stage.judge_samples, dtype=np.int32) % num_classes
     return judge.class_accuracy(

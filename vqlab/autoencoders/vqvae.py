@@ -53,6 +53,9 @@ class VQVAE(nn.Module):
   param_dtype: DTypeLike = jnp.float32
 
   def setup(self) -> None:
+    for name in ("channels", "num_downsamples", "code_dim", "codes_per_position"):
+      if getattr(self, name) < 1:
+        raise ValueError(f"VQVAE: {name} is {getattr(self, name)}; it must be at least 1")
     types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
     blocks = range(self.num_residual_blocks)
     ups = [self.channels] * (self.num_downsamples - 1) + [self.image_channels]

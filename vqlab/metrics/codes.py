@@ -3,19 +3,25 @@
 import jax
 import jax.numpy as jnp
 
+from vqlab.metrics.sums import broadcast_mask
+from vqlab.nn.dtypes import at_least_float32
+
 
 def code_counts(indices: jax.Array, *, num_codes: int, mask: jax.Array | None = None) -> jax.Array:
   """How often each code occurs, f32[K]; counts of several batches add up.
 
   Args:
-    indices: i32[B, ...]; -1 counts for nothing.
+    indices: int[B, ...]; what is not in [0, K) counts for nothing.
     num_codes: K.
     mask: bool over leading axes of indices.
+
+  Raises:
+    ValueError: the mask is not bool or its shape is no prefix of the indices'.
   """
   valid = indices >= 0
   if mask is not None:
-    valid &= mask.reshape(mask.shape + (1,) * (indices.ndim - mask.ndim))
-  where = jnp.where(valid, indices, num_codes).reshape(-1)
+    valid &= broadcast_mask("code_counts", mask, indices.shape)
+  where = jnp.where(valid, indices.astype(jnp.int32), num_codes).reshape(-1)
   return jnp.zeros(num_codes, jnp.float32).at[where].add(1.0, mode="drop")
 
 
@@ -23,12 +29,15 @@ def perplexity(counts: jax.Array) -> jax.Array:
   """exp of the entropy of the codes' frequencies: from 1 (one code only) to K (all alike).
 
   Args:
-    counts: [K], how often each code occurs.
+    counts: [..., K], how often each code occurs; only their ratios matter. 1 where all are 0.
   """
-  p = counts / jnp.maximum(jnp.sum(counts), 1).astype(counts.dtype)
-  return jnp.exp(-jnp.sum(jnp.where(p > 0, p * jnp.log(jnp.where(p > 0, p, 1)), 0)))
+  counts = jnp.asarray(counts)
+  counts = counts.astype(at_least_float32(counts.dtype))
+  total = jnp.sum(counts, axis=-1, keepdims=True)
+  p = counts / jnp.where(total > 0, total, 1)
+  return jnp.exp(-jnp.sum(jnp.where(p > 0, p * jnp.log(jnp.where(p > 0, p, 1)), 0), axis=-1))
 
 
 def usage(counts: jax.Array) -> jax.Array:
-  """The share of the K codes that occur at all, in [0, 1]. counts: [K]."""
-  return jnp.mean((counts > 0).astype(counts.dtype))
+  """The share of the K codes that occur at all, in [0, 1]. counts: [..., K]."""
+  return jnp.mean((jnp.asarray(counts) > 0).astype(jnp.float32), axis=-1)

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from vqlab.metrics.sums import Total, mean, total
+from vqlab.metrics.sums import Total, broadcast_mask, mean, total
 from vqlab.nn.dtypes import at_least_float32
 
 
@@ -20,6 +20,9 @@ def squared_error(x: jax.Array, y: jax.Array, *, mask: jax.Array | None = None) 
   if x.shape != y.shape:
     raise ValueError(f"squared_error: shapes must agree; found {x.shape} and {y.shape}")
   dtype = at_least_float32(x.dtype, y.dtype)
+  if mask is not None:  # before the difference: the gradient of a masked NaN must be 0 as well
+    counts = broadcast_mask("squared_error", mask, x.shape)
+    x, y = jnp.where(counts, x, 0), jnp.where(counts, y, 0)
   error = jnp.square(x.astype(dtype) - y.astype(dtype))
   return total(jnp.mean(error, axis=tuple(range(1, x.ndim))), mask=mask)
 

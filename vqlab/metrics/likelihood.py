@@ -5,7 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from vqlab.metrics.sums import Total, total
+from vqlab.metrics.sums import Total, broadcast_mask, total
 from vqlab.nn.dtypes import at_least_float32
 
 
@@ -16,7 +16,7 @@ def negative_log_likelihood(
 
   Args:
     logits: [B, ..., K], unnormalized.
-    codes: i32[B, ...], in [0, K).
+    codes: i32[B, ...], in [0, K); -1 counts for nothing.
     mask: bool over leading axes of codes.
 
   Raises:
@@ -27,9 +27,14 @@ def negative_log_likelihood(
       f"negative_log_likelihood: codes must be int{list(logits.shape[:-1])} for logits "
       f"{list(logits.shape)}; found {codes.dtype}{list(codes.shape)}"
     )
+  counts = codes >= 0
+  if mask is not None:
+    counts &= broadcast_mask("negative_log_likelihood", mask, codes.shape)
+  # Before the softmax: the gradient of a masked NaN must be 0 as well.
+  logits, codes = jnp.where(counts[..., None], logits, 0), jnp.where(counts, codes, 0)
   log_p = jax.nn.log_softmax(logits.astype(at_least_float32(logits.dtype)))
   nats = -jnp.take_along_axis(log_p, codes[..., None], axis=-1)[..., 0]
-  return total(nats, mask=mask)
+  return total(nats, mask=counts)
 
 
 def bits_per_dim(

@@ -1,11 +1,13 @@
-"""Averages as a sum and a count, so that batches and devices merge exactly.
+"""Averages as a sum and a count, so that batches and devices merge whatever their sizes.
 
     total = sums.total(values, mask=mask)          # inside jit; global over sharded arrays
     total = sums.merge(total, next_total)          # over batches
     total = sums.across(total, "data")             # over devices, under pmap or shard_map
     sums.mean(total)                               # once, at the end
 
-Merging means adding, so any pytree of sums (code counts, too) goes through `merge` and `across`.
+Counts in float32 are exact up to 2^24; over more values than that, add the sums up in float64 on
+the host, as NumPy arrays do. Merging means adding, so any pytree of sums (code counts, too) goes
+through `merge` and `across`.
 """
 
 from typing import NamedTuple, TypeVar
@@ -39,14 +41,18 @@ def total(values: jax.Array, *, mask: jax.Array | None = None) -> Total:
   values = values.astype(at_least_float32(values.dtype))
   if mask is None:
     return Total(jnp.sum(values), jnp.asarray(values.size, values.dtype))
-  if mask.dtype != jnp.bool_ or mask.shape != values.shape[: mask.ndim]:
+  mask = broadcast_mask("total", mask, values.shape)
+  return Total(jnp.sum(jnp.where(mask, values, 0)), jnp.sum(mask.astype(values.dtype)))
+
+
+def broadcast_mask(name: str, mask: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+  """A mask over leading axes as bool of the whole shape; raises ValueError where it is not one."""
+  if mask.dtype != jnp.bool_ or mask.shape != shape[: mask.ndim]:
     raise ValueError(
-      f"total: mask must be bool over leading axes of values {list(values.shape)}; "
+      f"{name}: mask must be bool over leading axes of values {list(shape)}; "
       f"found {mask.dtype}{list(mask.shape)}"
     )
-  mask = mask.reshape(mask.shape + (1,) * (values.ndim - mask.ndim))
-  counted = jnp.broadcast_to(mask, values.shape)
-  return Total(jnp.sum(jnp.where(mask, values, 0)), jnp.sum(counted.astype(values.dtype)))
+  return jnp.broadcast_to(mask.reshape(mask.shape + (1,) * (len(shape) - mask.ndim)), shape)
 
 
 def merge(first: Sums, *others: Sums) -> Sums:

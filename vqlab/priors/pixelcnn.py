@@ -146,6 +146,11 @@ class PixelCNN(nn.Module):
 
   def setup(self) -> None:
     K, G, C, L = self.num_codes, self.codes_per_position, self.channels, self.num_layers
+    for name in ("num_codes", "codes_per_position", "channels", "num_layers", "hidden"):
+      if getattr(self, name) < 1:
+        raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+    if not isinstance(self.map_shape, tuple | None):
+      raise ValueError(f"map_shape is {self.map_shape!r}; it must be a tuple (H, W) or None")
     if self.kernel_size < 3 or self.kernel_size % 2 == 0:
       raise ValueError(f"kernel_size is {self.kernel_size}; it must be odd and at least 3")
     dtype = self._compute_dtype

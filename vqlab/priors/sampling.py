@@ -18,6 +18,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax.typing import ArrayLike, DTypeLike
 
@@ -65,7 +66,8 @@ def sample(
     int32 codes of `shape`.
 
   Raises:
-    ValueError: an argument is out of range, or has the wrong shape or type.
+    ValueError: an argument is out of range (codes and labels as far as they are known: not under
+      `jit`), or has the wrong shape or type.
   """
   shape = tuple(whole(size) for size in shape)
   if len(shape) < 2 or min(shape) < 1:
@@ -79,6 +81,8 @@ def sample(
     top_p = _number("top_p", top_p, lambda p: 0 < p <= 1, "in (0, 1], or None")
   if given is not None:
     given = _check_given(given, shape)
+    _check_range("given codes", given[0], getattr(model, "num_codes", None))
+  _check_range("cond", cond, getattr(model, "num_classes", None))
   # Filters that do nothing are left out of the program, and so is the noise of a greedy draw.
   greedy = isinstance(temperature, float) and temperature == 0
   if greedy:
@@ -93,7 +97,13 @@ def sample(
 def log_prob(
   model: nn.Module, params: dict, codes: jax.Array, *, cond: jax.Array | None = None
 ) -> jax.Array:
-  """Log-likelihoods in nats of codes [B, ...]: [B], summed over positions, in float32 or more."""
+  """Log-likelihoods in nats of codes [B, ...]: [B], summed over positions, in float32 or more.
+
+  Raises:
+    ValueError: codes or labels are out of range (as far as they are known: not under `jit`).
+  """
+  _check_range("codes", codes, getattr(model, "num_codes", None))
+  _check_range("cond", cond, getattr(model, "num_classes", None))
   return _log_prob(model, params, codes, cond)
 
 
@@ -140,6 +150,8 @@ def _sample(
     if greedy:
       drawn = jnp.argmax(logits, axis=-1).astype(jnp.int32)
     else:
+      # From the largest down, so that a small temperature overflows to -inf and never to inf.
+      logits = logits - jnp.max(logits, axis=-1, keepdims=True)
       logits = _filter(logits / jnp.asarray(temperature).astype(logits.dtype), top_k, top_p)
       noise = _noise(keys, row * codes.shape[2] + index, logits.shape[-1], logits.dtype)
       drawn = jnp.argmax(logits + noise, axis=-1).astype(jnp.int32)
@@ -167,16 +179,27 @@ def _sample(
     logits = jax.lax.dynamic_index_in_dim(logits, position, axis=1, keepdims=False)
     return put(codes, logits, *jnp.divmod(position, jnp.int32(codes.shape[2])))
 
+  inputs = (jax.random.key_data(keys), params, cond, given, temperature, top_p)
+  vary = partial(_vary_like, jax.tree.map(jnp.asarray, inputs))
   if method == "naive":
-    codes = _loop(rows * codes.shape[2], naive_step, codes)
+    codes = _loop(rows * codes.shape[2], naive_step, vary(codes))
   else:
-    _, codes = _loop(rows, cached_row, (apply("init_cache", shape, cond), codes))
+    _, codes = _loop(rows, cached_row, vary((apply("init_cache", shape, cond), codes)))
   return codes.reshape(shape)
 
 
 def _loop(length: int, body: Callable, carry: PyTree) -> PyTree:
   """`fori_loop` from 0 that counts in int32 whatever the default integer."""
   return jax.lax.fori_loop(jnp.int32(0), jnp.int32(length), body, carry)
+
+
+def _vary_like(inputs: PyTree, carry: PyTree) -> PyTree:
+  """The carry, varying over all mesh axes that the inputs vary over, as a loop under `shard_map`
+  needs it from the start: nothing is added to it, but that depends on the inputs."""
+  nothing = jnp.int32(0)
+  for x in jax.tree.leaves(inputs):
+    nothing += jnp.where(x.reshape(-1)[0].astype(bool), jnp.int32(0), jnp.int32(0))
+  return jax.tree.map(lambda x: x + nothing.astype(x.dtype), carry)
 
 
 def _noise(keys: jax.Array, position: jax.Array, num_codes: int, dtype: DTypeLike) -> jax.Array:
@@ -219,6 +242,17 @@ def _number(
   if not valid(float(value)):
     raise ValueError(f"{name} is {value}; it must be {expected}")
   return float(value)
+
+
+def _check_range(name: str, values: jax.Array | None, size: int | None) -> None:
+  """Raises unless integers that are known lie in [0, size)."""
+  if values is None or not size or isinstance(values, jax.core.Tracer):
+    return
+  values = np.asarray(values)
+  if np.issubdtype(values.dtype, np.integer) and values.size:
+    least, most = int(values.min()), int(values.max())
+    if least < 0 or most >= size:
+      raise ValueError(f"{name} run from {least} to {most}; they must be in [0, {size})")
 
 
 def _check_given(

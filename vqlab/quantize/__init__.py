@@ -8,6 +8,9 @@
 
 A codebook trained by gradients is a leaf of your `params`, passed to the same `quantize`, with
 `codebook_loss` in the objective.
+
+All of it works under `jit` over meshes with Auto axes, `vmap`, `shard_map` and `pmap`; on a mesh
+with Explicit axes wrap the calls in `jax.sharding.auto_axes`.
 """
 
 from vqlab.metrics.codes import perplexity

@@ -28,5 +28,9 @@ def mask(name: str, mask: jax.Array | None, shape: tuple[int, ...]) -> None:
 
 def same_shape(name: str, z: jax.Array, codes: jax.Array) -> None:
   """Raises unless both are floating point [..., D] of one shape."""
-  if z.shape != codes.shape or z.ndim < 1:
-    raise ValueError(f"{name}: z and codes must both be [..., D]; found {z.shape}, {codes.shape}")
+  floating = all(jnp.issubdtype(x.dtype, jnp.floating) for x in (z, codes))
+  if z.shape != codes.shape or z.ndim < 1 or not floating:
+    raise ValueError(
+      f"{name}: z and codes must both be floating point [..., D] of one shape; "
+      f"found {z.dtype}{list(z.shape)} and {codes.dtype}{list(codes.shape)}"
+    )

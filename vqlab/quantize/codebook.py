@@ -42,10 +42,11 @@ def init(
     if value < 1:
       raise ValueError(f"quantize.init: {name} is {value}; it must be at least 1")
   limit = (3 / dim) ** 0.5
+  statistics = at_least_float32(dtype)
   return CodebookState(
     codebook=jax.random.uniform(key, (num_codes, dim), dtype, -limit, limit),
-    counts=jnp.zeros(num_codes, dtype),
-    sums=jnp.zeros((num_codes, dim), dtype),
+    counts=jnp.zeros(num_codes, statistics),
+    sums=jnp.zeros((num_codes, dim), statistics),
     step=jnp.zeros((), jnp.int32),
   )
 
@@ -71,7 +72,7 @@ def assignment_stats(
 
   Args:
     z: [..., D].
-    indices: i32[...]; -1 counts as masked.
+    indices: i32[...]; what is not in [0, K), as -1, counts as masked.
     num_codes: K.
     key: needed with num_candidates > 0.
     num_candidates: M. They are distinct vectors where the batch has that many.
@@ -94,10 +95,11 @@ def assignment_stats(
   dtype = at_least_float32(z.dtype)
   dim = z.shape[-1]
   valid = (indices >= 0) if mask is None else mask & (indices >= 0)
+  valid &= indices < num_codes
   valid, indices = valid.reshape(-1), indices.reshape(-1)
   # Not a product: NaN times 0 is NaN.
   z = jnp.where(valid[:, None], lax.stop_gradient(z).reshape(-1, dim).astype(dtype), 0)
-  indices = jnp.where(valid, indices, num_codes)  # out of bounds, so dropped
+  indices = jnp.where(valid, indices.astype(jnp.int32), num_codes)  # out of bounds, so dropped
   counts = jnp.zeros(num_codes, dtype).at[indices].add(valid.astype(dtype), mode="drop")
   sums = jnp.zeros((num_codes, dim), dtype).at[indices].add(z, mode="drop")
   if axis_name is not None:
@@ -114,8 +116,9 @@ def _draw(
 ) -> jax.Array:
   """`num` of the valid rows of z (over all devices), spread over the batch; zeros if none is valid.
 
-  Draw m is the row of rank floor((m + u_m) / num * count) among the valid ones, u_m ~ U[0, 1):
-  distinct rows as long as there are enough, at any number of devices the same.
+  The valid rows fall into `num` strata of equal size, but for one; from each one row is drawn. So
+  rows are distinct as long as there are enough (else each comes up in turn), and at any number of
+  devices the same.
   """
   rank = jnp.cumsum(valid, dtype=jnp.int32) - 1  # of each valid row among this device's
   local = jnp.sum(valid, dtype=jnp.int32)
@@ -127,16 +130,18 @@ def _draw(
     here = lax.axis_index(axis_name)
     earlier = jnp.arange(counts.shape[0], dtype=jnp.int32) < here
     before = jnp.sum(jnp.where(earlier, counts, 0), dtype=jnp.int32)
-  # Stratum m is [floor(m * total / num), floor((m + 1) * total / num)), in exact integers.
+  # Stratum m holds total // num ranks, and one more while m < total % num.
   m = jnp.arange(num, dtype=jnp.int32)
   quotient, remainder = total // num, total % num
-  low = m * quotient + m * remainder // num
-  high = (m + 1) * quotient + (m + 1) * remainder // num
+  low = m * quotient + jnp.minimum(m, remainder)
+  width = jnp.maximum(quotient + (m < remainder).astype(jnp.int32), 1)
   u = jax.random.uniform(key, (num,), jnp.float32)
-  width = jnp.maximum(high - low, 1)
-  wanted = low + jnp.minimum((u * width.astype(jnp.float32)).astype(jnp.int32), width - 1)
-  wanted = jnp.minimum(wanted, jnp.maximum(total - 1, 0)) - before
+  within = jnp.minimum((u * width.astype(jnp.float32)).astype(jnp.int32), width - 1)
+  wanted = jnp.where(quotient > 0, low + within, m % jnp.maximum(total, 1)) - before
   row = jnp.searchsorted(rank, wanted, side="left").astype(jnp.int32)
   mine = (wanted >= 0) & (wanted < local)
-  drawn = jnp.where(mine[:, None], z[jnp.clip(row, 0, z.shape[0] - 1)], 0)
+  if z.shape[0]:
+    drawn = jnp.where(mine[:, None], z[jnp.clip(row, 0, z.shape[0] - 1)], 0)
+  else:
+    drawn = jnp.zeros((num, z.shape[1]), z.dtype)
   return drawn if axis_name is None else lax.psum(drawn, axis_name)

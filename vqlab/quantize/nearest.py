@@ -10,6 +10,7 @@ products are taken over a few codes at a time, so the N x K scores never exist a
 Shapes: ... any leading axes, N their product, K codes, D code dimension.
 """
 
+from functools import partial
 from typing import Literal, NamedTuple
 
 import jax
@@ -79,6 +80,7 @@ def assign(
   """The index of each vector's nearest code, i32[...]; the lowest one on ties, -1 where masked.
 
   Computed in float32 at least, at the highest matmul precision, whatever z's dtype; no gradient.
+  A code that is not finite is never chosen; a vector that is not finite gets the index 0.
   Only `chunk_size` codes (default: by platform and N) are compared at once, so memory is
   O(N * chunk_size). Every such slice spans all N vectors: an N sharded over devices stays so.
 
@@ -91,15 +93,24 @@ def assign(
   if chunk_size is not None and chunk_size < 1:
     raise ValueError(f"assign: chunk_size is {chunk_size}; it must be at least 1")
 
+  indices = _assign(lax.stop_gradient(z), lax.stop_gradient(codebook), metric, chunk_size)
+  return indices if mask is None else jnp.where(mask, indices, -1)
+
+
+@partial(jax.jit, static_argnums=(2, 3))  # so that calls outside jit compile once, too
+def _assign(z: jax.Array, codebook: jax.Array, metric: Metric, chunk_size: int | None) -> jax.Array:
   dtype = at_least_float32(z.dtype, codebook.dtype)
-  e = lax.stop_gradient(codebook).astype(dtype)
+  e = codebook.astype(dtype)
   if metric == "euclidean":
     offset = 0.5 * jnp.sum(e * e, axis=-1)
   else:
     norm = jnp.linalg.norm(e, axis=-1, keepdims=True)
     e = e / jnp.where(norm > 0, norm, 1)  # a zero code is orthogonal to everything
     offset = jnp.zeros(e.shape[0], dtype)
-  flat = lax.stop_gradient(z).reshape(-1, z.shape[-1]).astype(dtype)
+  # A code that is not finite is nobody's nearest, rather than spoiling its neighbours' scores.
+  finite = jnp.all(jnp.isfinite(e), axis=-1)
+  e, offset = jnp.where(finite[:, None], e, 0), jnp.where(finite, offset, jnp.inf)
+  flat = z.reshape(-1, z.shape[-1]).astype(dtype)
 
   if chunk_size is not None:
     indices = _argmin(flat, e, offset, chunk_size)
@@ -111,8 +122,7 @@ def assign(
       cpu=lambda *xs: _argmin(*xs, _chunk(flat.shape[0], _SCORES_ON_CPU)),
       default=lambda *xs: _argmin(*xs, _chunk(flat.shape[0], _SCORES_ELSEWHERE)),
     )
-  indices = indices.reshape(z.shape[:-1])
-  return indices if mask is None else jnp.where(mask, indices, -1)
+  return indices.reshape(z.shape[:-1])
 
 
 def lookup(codebook: jax.Array, indices: jax.Array) -> jax.Array:
@@ -120,14 +130,20 @@ def lookup(codebook: jax.Array, indices: jax.Array) -> jax.Array:
 
   Args:
     codebook: [K, D].
-    indices: i32[...], each in [-1, K).
+    indices: i32[...], each in [-1, K); one above takes the last code.
+
+  Raises:
+    ValueError: the codebook has another rank, or the indices are no integers.
   """
   if codebook.ndim != 2 or not jnp.issubdtype(indices.dtype, jnp.integer):
     raise ValueError(
       "lookup: takes a codebook [K, D] and integer indices; "
       f"found {codebook.dtype}{list(codebook.shape)} and {indices.dtype}{list(indices.shape)}"
     )
-  return jnp.where(indices[..., None] >= 0, codebook[jnp.maximum(indices, 0)], 0)
+  # In float32 at least, so that the gradient of a code used often adds up without loss.
+  wide = codebook.astype(at_least_float32(codebook.dtype))
+  codes = jnp.where(indices[..., None] >= 0, wide[jnp.maximum(indices, 0)], 0)
+  return codes.astype(codebook.dtype)
 
 
 def _chunk(num_vectors: int, scores: int) -> int:
@@ -154,8 +170,8 @@ def _argmin(z: jax.Array, e: jax.Array, offset: jax.Array, chunk: int) -> jax.Ar
     closer = least < score  # strictly: on ties the lower index stays
     return (jnp.where(closer, least, score), jnp.where(closer, start + first, index)), None
 
-  # Selects that depend on z, so that the carry varies over z's mesh axes under shard_map.
-  some = z[:, 0] > 0
+  # Selects that depend on z and e, so that the carry varies over their mesh axes under shard_map.
+  some = z[:, 0] > e[0, 0, 0]
   init = (jnp.where(some, jnp.inf, jnp.inf).astype(z.dtype), jnp.where(some, 0, 0))
   (_, index), _ = lax.scan(step, init, (e, offset, starts))
   return index

@@ -17,10 +17,11 @@ import jax.numpy as jnp
 
 from vqlab.quantize.codebook import AssignmentStats, CodebookState
 
-Transform = Callable[[CodebookState, AssignmentStats, jax.Array | None], CodebookState]
+# (state, stats, key=None) -> state; a link that draws needs the key
+Transform = Callable[..., CodebookState]
 
 
-def chain(*transforms: Transform) -> Callable[..., CodebookState]:
+def chain(*transforms: Transform) -> Transform:
   """One transform that applies the given ones in order, each with a key of its own.
 
   The result is called as `update(state, stats, key=None)`; a link that draws needs the key.
@@ -29,7 +30,6 @@ def chain(*transforms: Transform) -> Callable[..., CodebookState]:
   def update(
     state: CodebookState, stats: AssignmentStats, key: jax.Array | None = None
   ) -> CodebookState:
-    _check(state, stats)
     for i, transform in enumerate(transforms):
       state = transform(state, stats, None if key is None else jax.random.fold_in(key, i))
     return state
@@ -54,8 +54,9 @@ def ema(
   Args:
     decay: in [0, 1); the paper's is 0.99.
     epsilon: the Laplace smoothing.
-    unused: what becomes of a code that was never used (its discounted count is 0): it stays where
-      it is ("keep"), or goes to the origin as in Sonnet and Haiku ("zero").
+    unused: what becomes of a code that was never used, or not for so long that its count N_k is at
+      most 100 epsilon, where the smoothing begins to draw it to the origin: it stays where it is
+      ("keep"), or goes to the origin as in Sonnet and Haiku ("zero").
 
   Raises:
     ValueError: a value outside its range.
@@ -67,8 +68,11 @@ def ema(
   if unused not in ("keep", "zero"):
     raise ValueError(f"ema: unused is {unused!r}; it must be 'keep' or 'zero'")
 
-  def update(state: CodebookState, stats: AssignmentStats, key: jax.Array | None) -> CodebookState:
+  def update(
+    state: CodebookState, stats: AssignmentStats, key: jax.Array | None = None
+  ) -> CodebookState:
     del key
+    _check(state, stats)
     dtype = state.counts.dtype
     step = state.step + 1
     counts = decay * state.counts + (1 - decay) * stats.counts.astype(dtype)
@@ -77,9 +81,10 @@ def ema(
     n, s = counts / debias, sums / debias
     total = jnp.sum(n)
     smoothed = (n + epsilon) / (total + n.shape[0] * epsilon) * total
-    codebook = s / smoothed[:, None]
+    codebook = s / jnp.where(total > 0, smoothed, 1)[:, None]
     if unused == "keep":
-      codebook = jnp.where(counts[:, None] > 0, codebook, state.codebook)
+      stays = (n == 0) | ((stats.counts == 0) & (n <= 100 * epsilon))
+      codebook = jnp.where(stays[:, None], state.codebook, codebook)
     new = CodebookState(codebook.astype(state.codebook.dtype), counts, sums, step)
     return _unless_empty(stats, new, state)
 
@@ -102,7 +107,10 @@ def revive(threshold: float) -> Transform:
   if not 0 < threshold <= 1:
     raise ValueError(f"revive: threshold is {threshold}; it must be in (0, 1]")
 
-  def update(state: CodebookState, stats: AssignmentStats, key: jax.Array | None) -> CodebookState:
+  def update(
+    state: CodebookState, stats: AssignmentStats, key: jax.Array | None = None
+  ) -> CodebookState:
+    _check(state, stats)
     num = stats.candidates.shape[0]
     if key is None or num == 0:
       missing = "update(..., key)" if key is None else "assignment_stats(num_candidates=...)"
@@ -132,6 +140,5 @@ def _unless_empty(stats: AssignmentStats, new: CodebookState, old: CodebookState
 def _check(state: CodebookState, stats: AssignmentStats) -> None:
   if state.sums.shape != stats.sums.shape or state.counts.shape != stats.counts.shape:
     raise ValueError(
-      f"chain: the statistics are of a codebook {stats.sums.shape}; the state's is "
-      f"{state.codebook.shape}"
+      f"the statistics are of a codebook {stats.sums.shape}; the state's is {state.codebook.shape}"
     )
