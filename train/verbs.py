@@ -113,7 +113,7 @@ def reconstruct(args: list[str]) -> None:
   trained = priors.tokenizer(stage.state)
   forward = jax.jit(vqvae.forward, static_argnums=0)
   folder = parsed.output or parsed.dir / "reconstructions"
-  table = Table("image", "MSE", "PSNR dB", "codes", "picture")
+  table = Table("image", "MSE", "PSNR dB", "codes")
   for path, image in zip(parsed.images, images, strict=True):
     batch = images_of({"image": image[None]}, done.config.tokenizer.param_dtype)
     out = forward(stage.model, trained.params, trained.codebook, batch)
@@ -132,11 +132,13 @@ def reconstruct(args: list[str]) -> None:
       np.save(file, codes)
     write_json(target.with_suffix(".json"), figures)
     shape = "x".join(map(str, codes.shape))
-    table.add_row(str(path), f"{mse:.5f}", f"{figures['psnr']:.2f}", shape, str(target))
+    table.add_row(path.name, f"{mse:.5f}", f"{figures['psnr']:.2f}", shape)
   console.print(table)
   console.print(
     "each picture: the image, its reconstruction; codes beside it as .npy, figures .json"
   )
+  for path in parsed.images:
+    console.print(f"picture: {folder / path.stem}.png")
 
 
 def _stage(done: run.Run, name: str, folder: pathlib.Path) -> Finished:
