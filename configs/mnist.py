@@ -1,4 +1,18 @@
-"""MNIST: a tokenizer with 7x7 codes, then a class-conditional prior."""
+"""MNIST: a tokenizer with 7x7 codes, then a class-conditional prior.
+
+    python -m train fit mnist --workdir runs/mnist --data.path FOLDER
+
+FOLDER holds the four idx files under their own names, gzipped or not. VQ-VAE (arXiv 1711.00937) with
+7x7 codes, K = 64, by EMA; gated PixelCNN (arXiv 1606.05328) with position embeddings.
+
+Expected legible digits of the class asked for within ten minutes on two CPU cores.
+Hardware two CPU cores, no accelerator.
+Measured on two cores (float32, seed 0): 7 min 9 s, the preparation of the data included; tokenizer
+         76 s, prior 330 s. On the 10,000 test images: MSE 0.004272, PSNR 23.69 dB, perplexity 48.0
+         of 64; 1.417 nats a code against log K = 4.159, 0.128 bits a dimension. Of 500 samples
+         88.2 % are seen as the class asked for by a logistic regression on 14x14 pixels that is
+         right on 91.8 % of the test images. The held-out likelihood still fell at the last step.
+"""
 
 from train.config import Log, Optimizer
 from train.data import Data
