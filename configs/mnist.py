@@ -2,7 +2,7 @@
 
     python -m train fit mnist --workdir runs/mnist --data.path FOLDER
 
-FOLDER holds the four idx files under their own names, gzipped or not. VQ-VAE (arXiv 1711.00937) with
+FOLDER holds the four idx files, gzipped or not. VQ-VAE (arXiv 1711.00937) with
 7x7 codes, K = 64, by EMA; gated PixelCNN (arXiv 1606.05328) with position embeddings.
 
 Expected legible digits of the class asked for within ten minutes on two CPU cores.
