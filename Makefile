@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 RUN = runs/digits
 
-.PHONY: demo test test-slow lint format peers clean
+.PHONY: demo test lint format peers clean
 
 # Trains the digits experiment, tokenizer then prior, and prints where the pictures are.
 demo: $(VENV)/.train
@@ -12,9 +12,6 @@ demo: $(VENV)/.train
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
-
-test-slow: $(VENV)/.dev
-	$(BIN)/python -m pytest -m slow
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
