@@ -16,6 +16,7 @@ Metrics of step k are of step k alone, so they do not depend on how often they a
 
 import contextlib
 import math
+import pathlib
 import signal
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -61,7 +62,7 @@ def train(
   experiment: Experiment,
   splits: tuple[Split, Split],
   checkpoints: Checkpoints,
-  folder: Any,
+  folder: pathlib.Path,
   key: jax.Array,
   seed: int,
   stop: Callable[[], bool],

@@ -1,6 +1,6 @@
 """The folder of a run: whose it is, that only one run writes it, and what it says is done.
 
-config.json            the resolved config, with the kind of experiment
+config.json            the kind of experiment, its resolved config, and which prepared data it reads
 metrics.jsonl          one line an event; train and eval figures by stage and step
 events.out.tfevents.*  the same for TensorBoard
 STAGE/checkpoints/     Orbax checkpoints, one folder a step
