@@ -16,7 +16,8 @@ W, or W * G, of them, and a sequence [B, T] is one row. Codes at or after it may
     nats = log_prob(model, params, codes, cond=labels)
 """
 
+from vqlab.priors.conditions import Conditions
 from vqlab.priors.pixelcnn import PixelCNN
 from vqlab.priors.sampling import log_prob, sample
 
-__all__ = ["PixelCNN", "log_prob", "sample"]
+__all__ = ["Conditions", "PixelCNN", "log_prob", "sample"]
