@@ -20,10 +20,14 @@ from vqlab.nn.dtypes import at_least_float32
 
 
 class AttentionCache(NamedTuple):
-  """Keys and values of the positions so far."""
+  """Keys and values of the positions so far.
 
-  keys: jax.Array  # [B, N, T, d]
-  values: jax.Array  # [B, N, T, d]
+  B and N are one axis, so that none is 1 where the batch is: XLA on CPU drops such an axis in the
+  products, and then copied each array four times a step (0.35 ms of 1.3 at PixelSNAIL's sizes).
+  """
+
+  keys: jax.Array  # [B N, T, d]
+  values: jax.Array  # [B N, T, d]
 
 
 class CausalAttention(nn.Module):
@@ -58,12 +62,13 @@ class CausalAttention(nn.Module):
     T = query.shape[1]
     query, (key, value) = self._heads(self.query(query)), self._keys_values(key)
     before = jnp.tril(jnp.ones((T, T), bool), k=-1)
-    weights = _weights(jnp.einsum("bntd,bnsd->bnts", query, key), before, self._scale)
+    weights = _weights(jnp.einsum("ntd,nsd->nts", query, key), before, self._scale)
     weights = self.drop(weights, deterministic=not train).astype(self.dtype)
-    return self._joined(jnp.einsum("bnts,bnsd->bntd", weights, value))
+    return self._joined(jnp.einsum("nts,nsd->ntd", weights, value))
 
   def init_cache(self, batch: int, length: int) -> AttentionCache:
-    shape = (batch, self.num_heads, length, self.features // self.num_heads)
+    """The cache before the first of `length` positions."""
+    shape = (batch * self.num_heads, length, self.features // self.num_heads)
     return AttentionCache(jnp.zeros(shape, self.dtype), jnp.zeros(shape, self.dtype))
 
   def step(
@@ -73,14 +78,14 @@ class CausalAttention(nn.Module):
     query = self._heads(self.query(query[:, None]))
     key, value = self._keys_values(key[:, None])
     # Written first and masked after: what is read is then what was written, in place.
-    at = (jnp.int32(0), jnp.int32(0), position, jnp.int32(0))
+    at = (jnp.int32(0), position, jnp.int32(0))
     cache = AttentionCache(
       jax.lax.dynamic_update_slice(cache.keys, key, at),
       jax.lax.dynamic_update_slice(cache.values, value, at),
     )
-    before = jnp.arange(cache.keys.shape[2], dtype=jnp.int32) < position
-    weights = _weights(jnp.einsum("bntd,bnsd->bnts", query, cache.keys), before, self._scale)
-    out = jnp.einsum("bnts,bnsd->bntd", weights.astype(self.dtype), cache.values)
+    before = jnp.arange(cache.keys.shape[1], dtype=jnp.int32) < position
+    weights = _weights(jnp.einsum("ntd,nsd->nts", query, cache.keys), before, self._scale)
+    out = jnp.einsum("nts,nsd->ntd", weights.astype(self.dtype), cache.values)
     return cache, self._joined(out)[:, 0]
 
   @property
@@ -88,12 +93,15 @@ class CausalAttention(nn.Module):
     return (self.features // self.num_heads) ** -0.5
 
   def _heads(self, x: jax.Array) -> jax.Array:
-    """[B, T, A] -> [B, N, T, d]."""
-    return x.reshape(*x.shape[:2], self.num_heads, -1).transpose(0, 2, 1, 3)
+    """[B, T, A] -> [B N, T, d]."""
+    B, T, A = x.shape
+    x = x.reshape(B, T, self.num_heads, -1).transpose(0, 2, 1, 3)
+    return x.reshape(B * self.num_heads, T, A // self.num_heads)
 
   def _joined(self, x: jax.Array) -> jax.Array:
-    """[B, N, T, d] -> [B, T, A]."""
-    return x.transpose(0, 2, 1, 3).reshape(x.shape[0], x.shape[2], -1)
+    """[B N, T, d] -> [B, T, A]."""
+    N, T, d = self.num_heads, *x.shape[1:]
+    return x.reshape(-1, N, T, d).transpose(0, 2, 1, 3).reshape(-1, T, N * d)
 
   def _keys_values(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     key, value = jnp.split(self.key_value(x), 2, axis=-1)

@@ -47,11 +47,11 @@ from vqlab.priors.conditions import (
 
 
 class PixelSNAILCache(NamedTuple):
-  """What sampling remembers. Of each layer: what its two convolutions read, and what is known of
-  this row's outputs. A row being drawn has r columns of zeros to its left."""
+  """What sampling remembers. Pairs are of what a layer's two convolutions read, e(x) and e(u)."""
 
   above: tuple[jax.Array, jax.Array]  # [2r, W, L, B, C], [2r, W, L, B, R]  rows above, newest last
-  row: tuple[jax.Array, jax.Array]  # [r+W, L, B, C], [r+W, L, B, R]  this row, up to the position
+  row: tuple[jax.Array, jax.Array]  # [W, L, B, C], [W, L, B, R]  this row, only written in steps
+  left: tuple[jax.Array, jax.Array]  # [r, L, B, C], [r, L, B, R]  the columns to the left again
   embedded: jax.Array  # [W, B, C]  what the codes of the rows above add to x_0 of this row
   known: tuple[jax.Array, jax.Array]  # [W, L, B, R], [W, L, B, 2C]  ... to its u and g
   attention: tuple[AttentionCache, ...]  # one a block with attention, of H * W positions
@@ -280,7 +280,8 @@ class PixelSNAIL(nn.Module):
 
     return PixelSNAILCache(
       above=tuple(zeros(2 * r, W, L, B, size) for size in (C, R)),
-      row=tuple(zeros(r + W, L, B, size) for size in (C, R)),
+      row=tuple(zeros(W, L, B, size) for size in (C, R)),
+      left=tuple(zeros(r, L, B, size) for size in (C, R)),
       embedded=zeros(W, B, C),
       known=tuple(zeros(W, L, B, size) for size in (R, 2 * C)),
       attention=tuple(b.init_cache(B, H * W) for b in self.blocks if self.attention),
@@ -291,10 +292,10 @@ class PixelSNAIL(nn.Module):
     self, cache: PixelSNAILCache, codes: jax.Array, row: jax.Array
   ) -> PixelSNAILCache:
     """All that the rows above add to one row, in every layer; the cost is O(W)."""
-    row, r = jnp.asarray(row, jnp.int32), self.kernel_size // 2
+    row = jnp.asarray(row, jnp.int32)
     _, H, W = codes.shape
     above = tuple(
-      jnp.concatenate([rows[1:], new[None, r:]])
+      jnp.concatenate([rows[1:], new[None]])
       for rows, new in zip(cache.above, cache.row, strict=True)
     )
     hidden, gates = self.first.row(above[0]), self.second.row(above[1])
@@ -305,7 +306,10 @@ class PixelSNAIL(nn.Module):
       gates = gates + jnp.repeat(coarse, W // coarse.shape[0], 0)
     embedded = self.embed_above.at(codes, row, jnp.arange(W, dtype=jnp.int32))
     return cache._replace(
-      above=above, embedded=embedded.transpose(1, 0, 2), known=(hidden, gates)
+      above=above,
+      left=tuple(map(jnp.zeros_like, cache.left)),
+      embedded=embedded.transpose(1, 0, 2),
+      known=(hidden, gates),
     )
 
   def step(
@@ -316,16 +320,13 @@ class PixelSNAIL(nn.Module):
     The steps of a row are taken in order from 0, each after the code before it is in `codes`.
     """
     row, column = jnp.asarray(row, jnp.int32), jnp.asarray(index, jnp.int32)
-    r, W = self.kernel_size // 2, codes.shape[2]
 
     def at_column(x: jax.Array) -> jax.Array:
       return jax.lax.dynamic_index_in_dim(x, column, keepdims=False)
 
-    # Column j is at index r + j of the rows: the window to the left of it begins at index j.
-    windows = [jax.lax.dynamic_slice_in_dim(x, column, r) for x in cache.row]
     known = map(at_column, cache.known)
-    hidden = next(known) + self.first.position(windows[0])  # [L, B, R]
-    branches = glu(next(known) + self.second.position(windows[1]))  # [L, B, C]
+    hidden = next(known) + self.first.position(cache.left[0])  # [L, B, R]
+    branches = glu(next(known) + self.second.position(cache.left[1]))  # [L, B, C]
     x = at_column(cache.embedded) + self.embed_left.at(codes, row, column[None])[:, 0]
     places = self._places(codes.shape, row, column)
     inputs, attention = [], []
@@ -335,14 +336,14 @@ class PixelSNAIL(nn.Module):
         inputs.append(x)
         x = x + branches[layer]
       earlier = cache.attention[n] if self.attention else None
-      later, x = block.step(earlier, start, x, places, row * W + column)
+      later, x = block.step(earlier, start, x, places, row * codes.shape[2] + column)
       attention += [later] if self.attention else []
     new = (nn.elu(jnp.stack(inputs)), nn.elu(hidden))
-    rows = tuple(
-      jax.lax.dynamic_update_index_in_dim(old, x, column + r, 0)
-      for old, x in zip(cache.row, new, strict=True)
+    cache = cache._replace(
+      row=tuple(map(lambda old, x: old.at[column].set(x), cache.row, new)),
+      left=tuple(map(lambda old, x: jnp.concatenate([old[1:], x[None]]), cache.left, new)),
+      attention=tuple(attention),
     )
-    cache = cache._replace(row=rows, attention=tuple(attention))
     return cache, self._head(x, train=False)
 
   def _head(self, x: jax.Array, *, train: bool) -> jax.Array:
