@@ -51,12 +51,18 @@ class Optimizer:
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
+  """What every stage has."""
+
+  batch_size: int = field(128, least=1)
+  """Examples a step, over all devices."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingStage(Stage):
   """What every stage that trains has."""
 
   steps: int = field(1000, least=1, may_vary=True)
   """Training steps; a finished run continues when they are raised."""
-  batch_size: int = field(128, least=1)
-  """Examples a step, over all devices."""
   eval_every: int = field(1000, least=1, may_vary=True)
   """Steps between evaluations on the held-out split; the last step has one, too."""
   checkpoint_every: int = field(1000, least=1, may_vary=True)

@@ -34,6 +34,13 @@ class Data:
   """Side in pixels: the shorter side is resized to it and the centre square cut out. None: as the
   images are, which then must all be of one size."""
 
+  tile: int = 0
+  """Cut every image (after image_size, where that is set) into squares of this side in pixels
+  (source=folder); 0: images stay whole."""
+
+  tile_stride: int = 0
+  """Pixels from one training tile to the next; 0: they do not overlap. Held-out tiles never do."""
+
   channels: Literal[1, 3] | None = None
   """1: greyscale, 3: RGB, None: as the images are."""
 

@@ -2,7 +2,8 @@
 
 A batch is a dict of numpy arrays, the process's own rows of the global batch:
 
-    image   uint8[b, H, W, C]
+    image   uint8[b, H, W, C]  or, of extracted codes:
+    codes   int32[b, h, w], ...  a tuple, one map a level
     label   int32[b]           0 where there are no labels
     index   int32[b]           what random draws are keyed by: training, the row in the global
                                batch; evaluation, the position in the split
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 import grain
 import numpy as np
 
+from train.data.codes import CodesSplit
 from train.data.source import Split
 from train.errors import BadInput
 
@@ -22,7 +24,7 @@ Batch = dict[str, np.ndarray]
 
 
 def batch(
-  split: Split,
+  split: Split | CodesSplit,
   seed: int,
   k: int,
   batch_size: int,
@@ -41,12 +43,12 @@ def batch(
   rows = _rows(batch_size, process_index, process_count)
   order = _order(len(split), seed)
   first = k * batch_size  # a Python int: no step is too far
-  images, labels = split.gather([order[first + int(row)] for row in rows])
-  return {"image": images, "label": labels, "index": rows}
+  examples = split.examples([order[first + int(row)] for row in rows])
+  return examples | {"index": rows}
 
 
 def train_batches(
-  split: Split,
+  split: Split | CodesSplit,
   seed: int,
   start: int,
   stop: int,
@@ -70,7 +72,7 @@ def train_batches(
 
 
 def eval_batches(
-  split: Split,
+  split: Split | CodesSplit,
   batch_size: int,
   *,
   process_index: int = 0,
@@ -88,14 +90,14 @@ def eval_batches(
 
   def make(k: int) -> Batch:
     positions = k * batch_size + rows
-    images, labels = split.gather(np.minimum(positions, len(split) - 1))
-    return {"image": images, "label": labels, "index": positions, "mask": positions < len(split)}
+    examples = split.examples(np.minimum(positions, len(split) - 1))
+    return examples | {"index": positions, "mask": positions < len(split)}
 
   return _read_ahead(split, 0, -(-len(split) // batch_size), make)
 
 
 def _read_ahead(
-  split: Split, start: int, stop: int, make: Callable[[int], Batch]
+  split: Split | CodesSplit, start: int, stop: int, make: Callable[[int], Batch]
 ) -> Iterator[Batch]:
   options = grain.ReadOptions(num_threads=split.num_threads, prefetch_buffer_size=split.prefetch)
   iterator = iter(grain.MapDataset.range(start, stop).map(make).to_iter_dataset(options))

@@ -72,6 +72,12 @@ def check(data: Data) -> None:
     raise BadInput(f"data.channels: {data.channels}; give 1, 3 or None")
   if data.image_size is not None and data.image_size < 1:
     raise BadInput(f"data.image_size: {data.image_size}; give at least 1 pixel, or None")
+  if data.tile < 0 or data.tile_stride < 0:
+    raise BadInput(f"data: {data.tile=}, {data.tile_stride=}; give 0 or more pixels")
+  if data.tile and data.source != "folder":
+    raise BadInput(f"data.tile: {data.tile}, but only source=folder cuts tiles; set it to 0")
+  if data.tile_stride and not data.tile:
+    raise BadInput(f"data.tile_stride: {data.tile_stride}, but data.tile is 0; set that as well")
   if not 0 <= data.eval_fraction < 1:
     raise BadInput(f"data.eval_fraction: {data.eval_fraction}; give at least 0 and less than 1")
   if data.num_threads < 0 or data.prefetch < 0:

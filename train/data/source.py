@@ -58,8 +58,12 @@ class Split:
   def __getitem__(self, index: int) -> dict[str, np.ndarray]:
     if not -len(self) <= index < len(self):
       raise IndexError(f"{self.name}: example {index} of {len(self)}")
-    images, labels = self.gather([index % len(self)])
-    return {"image": images[0], "label": labels[0]}
+    return {name: x[0] for name, x in self.examples([index % len(self)]).items()}
+
+  def examples(self, indices: Sequence[int]) -> dict[str, np.ndarray]:
+    """What `gather` gives, by the names it has in a batch."""
+    images, labels = self.gather(indices)
+    return {"image": images, "label": labels}
 
   def gather(self, indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """uint8[N, H, W, C] and int32[N] of the examples at N indices, each 0..len-1.
@@ -92,7 +96,9 @@ class Split:
     else:
       image = Image.fromarray(stored[..., 0] if stored.shape[-1] == 1 else stored)
     with image:
-      return to_array(fit(image, size=self._data.image_size, channels=self._channels))
+      # Tiles were cut from images of that size; they are not of it.
+      size = None if self._data.tile else self._data.image_size
+      return to_array(fit(image, size=size, channels=self._channels))
 
   def _read_all(self) -> tuple[np.ndarray, np.ndarray]:
     images = np.empty((len(self), *self.image_shape), np.uint8)

@@ -10,7 +10,7 @@ import numpy as np
 
 from train import judge
 from train import optimizer as optimizers
-from train.config import Experiment, Stage, field
+from train.config import Experiment, TrainingStage, field
 from train.data import Split
 from train.errors import BadInput
 from train.report import sheet, to_uint8
@@ -23,7 +23,7 @@ _SAMPLES_AT_ONCE = 128
 
 
 @dataclasses.dataclass(frozen=True)
-class PriorStage(Stage):
+class PriorStage(TrainingStage):
   """A gated PixelCNN over the tokenizer's codes."""
 
   channels: int = field(128, least=1)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from train import optimizer as optimizers
-from train.config import Experiment, Stage, field
+from train.config import Experiment, TrainingStage, field
 from train.data import Split
 from train.report import sheet, to_uint8, usage_plot
 from train.task import Batch, Task
@@ -36,7 +36,7 @@ class Codebook:
 
 
 @dataclasses.dataclass(frozen=True)
-class VQVAEStage(Stage):
+class VQVAEStage(TrainingStage):
   """A VQ-VAE; the defaults are the paper's (arXiv 1711.00937) but for the codebook's EMA."""
 
   channels: int = field(256, least=1)

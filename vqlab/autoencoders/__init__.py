@@ -1,5 +1,5 @@
 """Autoencoders around codebooks, one module a paper."""
 
-from vqlab.autoencoders import vqvae
+from vqlab.autoencoders import vqvae, vqvae2
 
-__all__ = ["vqvae"]
+__all__ = ["vqvae", "vqvae2"]

@@ -18,10 +18,10 @@ from vqlab.nn.gated import GatedResidual
 
 
 class Conditions(NamedTuple):
-  """A prior's `cond`, where labels alone do not do."""
+  """The `cond` of a prior that is conditioned on the codes of other levels."""
 
-  labels: jax.Array | None = None  # int[B]
-  codes: tuple[jax.Array, ...] = ()  # int[B, h, w] a level above, the topmost (coarsest) first
+  labels: jax.Array | None = None  # i32[B]; None where the prior knows no classes
+  codes: tuple[jax.Array, ...] = ()  # i32[B, h, w] of every upper level, top first
 
 
 def as_conditions(cond: ArrayLike | Conditions | None) -> Conditions:

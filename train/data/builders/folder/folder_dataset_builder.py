@@ -18,6 +18,8 @@ from train.errors import BadInput
 class Config(tfds.core.BuilderConfig):
   listing: Listing
   image_size: int | None
+  tile: int
+  tile_stride: int
   channels: int | None
 
 
@@ -35,20 +37,31 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
   def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
     splits = self.builder_config.listing.splits
-    return {split: self._generate_examples(examples) for split, examples in splits.items()}
+    tile, stride = self.builder_config.tile, self.builder_config.tile_stride
+    strides = {split: stride if split == "train" else tile for split in splits}
+    return {
+      split: self._generate_examples(examples, strides[split]) for split, examples in splits.items()
+    }
 
   def _generate_examples(
-    self, examples: list[tuple[pathlib.Path, int]]
+    self, examples: list[tuple[pathlib.Path, int]], stride: int
   ) -> Iterator[tuple[str, dict[str, Any]]]:
     height, width, channels = self.info.features["image"].shape
-    names = self.builder_config.listing.class_names
+    names, tile = self.builder_config.listing.class_names, self.builder_config.tile
     for path, label in examples:
       image = fit(read_image(path), size=self.builder_config.image_size, channels=channels)
-      if image.size != (width, height):
-        raise BadInput(f"{path}: {image.size} pixels, its header promised {(width, height)}")
       file = path.relative_to(self.builder_config.listing.root).as_posix()
       file = file.encode(errors="backslashreplace").decode()
-      yield file, {"image": image, "file": file, **({"label": label} if names else {})}
+      example = {"file": file, **({"label": label} if names else {})}
+      if tile:
+        for top in range(0, image.height - tile + 1, stride):
+          for left in range(0, image.width - tile + 1, stride):
+            cut = image.crop((left, top, left + tile, top + tile))
+            yield f"{file} {top} {left}", {"image": cut, **example}
+      elif image.size != (width, height):
+        raise BadInput(f"{path}: {image.size} pixels, its header promised {(width, height)}")
+      else:
+        yield file, {"image": image, **example}
 
 
 def config(data: Data) -> Config:
@@ -62,10 +75,14 @@ def config(data: Data) -> Config:
     raise BadInput(f"data.path: no folder {data.path!r}; source=folder reads images from it")
   listing = list_images(root, eval_fraction=data.eval_fraction)
   stored = (data.image_size, data.channels, data.eval_fraction, listing.class_names)
+  if data.tile:
+    stored += (data.tile, data.tile_stride or data.tile)
   return Config(
     name=fingerprint(root, listing.files, options=stored),
     listing=listing,
     image_size=data.image_size,
+    tile=data.tile,
+    tile_stride=data.tile_stride or data.tile,
     channels=data.channels,
   )
 
@@ -78,6 +95,12 @@ def _common_shape(config: Config) -> tuple[int, int, int]:
     height, width, found = image_header(path)
     if config.image_size is not None:
       height = width = config.image_size
+    if config.tile:
+      if min(height, width) < config.tile:
+        raise BadInput(
+          f"{path}: {height}x{width} pixels, smaller than data.tile ({config.tile}); make that less"
+        )
+      height = width = config.tile
     if (first or (height, width)) != (height, width):
       raise BadInput(
         f"{path}: {height}x{width} pixels, but {config.listing.files[0].name} "

@@ -1,0 +1,305 @@
+"""VQ-VAE-2: a hierarchy of code maps (Razavi, van den Oord, Vinyals 2019, arXiv 1906.00446).
+
+Levels are counted from the top, which has the smallest map. With e_l the features of level l, q_l
+its quantized vectors, d_l what is decoded from the levels down to l, and [..] concatenation:
+
+    e_L = E_L(x),  e_l = E_l(e_l+1)                      bottom up, each halving the map
+    z_l = 1x1 [d_l-1, e_l],  q_l = nearest codes to z_l  top down
+    u_l = [up(u_l-1), q_l],  d_l = D_l(u_l),  x' = d_L   u_1 = q_1
+    loss = |x' - x|^2 + sum over l of beta |z_l - sg[q_l]|^2, and |sg[z_l] - q_l|^2 by gradient
+
+E: strided 4x4 convolutions, one 3x3, residual blocks, ReLU. D: one 3x3 convolution, residual
+blocks, ReLU, transposed 4x4 convolutions. With two levels this is the network of the widely used
+rosinality/vq-vae-2-pytorch (its defaults are `residual_channels=32`); the paper's sizes are the
+defaults here. The codebooks are arguments, one a level: leaves of your params or
+`CodebookState.codebook`.
+
+    model = VQVAE2()                                  # 256x256 -> 32x32 and 64x64
+    params = model.init(key, images, codebooks)["params"]
+    out = forward(model, params, codebooks, images)
+    top, bottom = encode(model, params, codebooks, images)
+    images = decode(model, params, codebooks, (top, bottom))    # or (top,): what the top alone says
+
+Shapes: B batch, H W image size, C image channels, L levels, h_l w_l a level's map, D code
+dimension, K_l codes of a level. Code maps are i32[B, h_l, w_l].
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from vqlab import quantize
+from vqlab.nn import ConvTranspose, ResidualBlock, at_least_float32
+
+
+class _Encoder(nn.Module):
+  """[B, H, W, I] -> [B, H / 2^n, W / 2^n, channels]."""
+
+  channels: int
+  residual_channels: int
+  num_residual_blocks: int
+  num_downsamples: int
+  dtype: DTypeLike
+  param_dtype: DTypeLike
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+    for i in range(self.num_downsamples):
+      # The first is half as wide, and so is a single one.
+      width = self.channels // 2 if i == 0 else self.channels
+      x = nn.relu(nn.Conv(width, (4, 4), (2, 2), name=f"down_{i}", **types)(x))
+    x = nn.Conv(self.channels, (3, 3), name="conv", **types)(x)
+    for i in range(self.num_residual_blocks):
+      x = ResidualBlock(self.residual_channels, name=f"block_{i}", **types)(x)
+    return nn.relu(x)
+
+
+class _Decoder(nn.Module):
+  """[B, h, w, I] -> [B, 2^n h, 2^n w, features]."""
+
+  features: int
+  channels: int
+  residual_channels: int
+  num_residual_blocks: int
+  num_upsamples: int
+  dtype: DTypeLike
+  param_dtype: DTypeLike
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+    x = nn.Conv(self.channels, (3, 3), name="conv", **types)(x)
+    for i in range(self.num_residual_blocks):
+      x = ResidualBlock(self.residual_channels, name=f"block_{i}", **types)(x)
+    for i in range(self.num_upsamples):
+      # The last but one is half as wide.
+      last = self.num_upsamples - 1
+      width = {last: self.features, last - 1: self.channels // 2}.get(i, self.channels)
+      x = ConvTranspose(width, name=f"up_{i}", **types)(nn.relu(x))
+    return x
+
+
+class _Upsample(nn.Module):
+  """Transposed convolutions alone: [B, h, w, I] -> [B, 2^n h, 2^n w, features]."""
+
+  features: int
+  num_upsamples: int
+  dtype: DTypeLike
+  param_dtype: DTypeLike
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+    for i in range(self.num_upsamples):
+      x = ConvTranspose(self.features, name=f"up_{i}", **types)(x)
+    return x
+
+
+class Output(NamedTuple):
+  """What one pass gives; tuples hold one value a level, top first."""
+
+  reconstruction: jax.Array  # [B, H, W, C]
+  z: tuple[jax.Array, ...]  # [B, h_l, w_l, D]  the vectors before quantization
+  quantized: tuple[quantize.Quantized, ...]  # of z
+
+
+class VQVAE2(nn.Module):
+  """The encoders and the decoders of all levels. Defaults: the paper's for ImageNet 256x256.
+
+  Attributes:
+    image_channels: C.
+    channels: width of the convolutions.
+    residual_channels: width inside the residual blocks.
+    num_residual_blocks: in every encoder and every decoder.
+    downsamples: of each level, top first: how often its encoder halves the map of the level below
+      it, or the image. (1, 2) at 256x256: 32x32 and 64x64. (1, 1, 3) at 1024x1024: 32x32, 64x64
+      and 128x128.
+    code_dim: D, at all levels.
+    dtype: of the computation; param_dtype: of the parameters.
+  """
+
+  image_channels: int = 3
+  channels: int = 128
+  residual_channels: int = 64
+  num_residual_blocks: int = 2
+  downsamples: tuple[int, ...] = (1, 2)
+  code_dim: int = 64
+  dtype: DTypeLike = jnp.float32
+  param_dtype: DTypeLike = jnp.float32
+
+  def setup(self) -> None:
+    if not self.downsamples or min(self.downsamples) < 1:
+      raise ValueError(f"VQVAE2: downsamples is {self.downsamples}; every level needs at least 1")
+    for name, least in (("channels", 2), ("residual_channels", 1), ("code_dim", 1)):
+      if getattr(self, name) < least:
+        raise ValueError(f"VQVAE2: {name} is {getattr(self, name)}; it must be at least {least}")
+    types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+    sizes = (self.channels, self.residual_channels, self.num_residual_blocks)
+    bottom = self.num_levels - 1
+    self.encoders = [_Encoder(*sizes, n, **types) for n in self.downsamples]
+    self.to_codes = [nn.Dense(self.code_dim, **types) for _ in self.downsamples]
+    self.decoders = [
+      _Decoder(self.image_channels if l == bottom else self.code_dim, *sizes, n, **types)
+      for l, n in enumerate(self.downsamples)
+    ]
+    # From each level but the bottom to the next.
+    self.upsamples = [_Upsample(self.code_dim, n, **types) for n in self.downsamples[:-1]]
+
+  @property
+  def num_levels(self) -> int:
+    return len(self.downsamples)
+
+  def map_shapes(self, height: int, width: int) -> tuple[tuple[int, int], ...]:
+    """(h_l, w_l) of every level, top first, for images of this size."""
+    return _map_shapes(self.downsamples, height, width)
+
+  def __call__(
+    self,
+    images: jax.Array,
+    codebooks: Sequence[jax.Array],
+    *,
+    estimator: quantize.Estimator = quantize.straight_through,
+  ) -> Output:
+    """Encodes, quantizes level by level from the top, and decodes; see `forward`."""
+    z, quantized = self.quantize(images, codebooks, estimator=estimator)
+    return Output(self.decode([q.vectors for q in quantized]), z, quantized)
+
+  def quantize(
+    self,
+    images: jax.Array,
+    codebooks: Sequence[jax.Array],
+    *,
+    estimator: quantize.Estimator = quantize.straight_through,
+  ) -> tuple[tuple[jax.Array, ...], tuple[quantize.Quantized, ...]]:
+    """z and its quantization at every level, top first. The bottom is not decoded."""
+    self._check(images, codebooks)
+    features, x = [], images.astype(self.dtype)
+    for encoder in reversed(self.encoders):  # bottom up
+      x = encoder(x)
+      features.insert(0, x)
+    zs, quantized = [], []
+    above = decoded = None
+    for l, codebook in enumerate(codebooks):
+      x = features[l] if l == 0 else jnp.concatenate([decoded, features[l]], axis=-1)
+      z = self.to_codes[l](x).astype(at_least_float32(self.param_dtype))
+      zs.append(z)
+      quantized.append(quantize.quantize(z, codebook, estimator=estimator))
+      if l < self.num_levels - 1:
+        above = self._with_above(l, above, quantized[-1].vectors)
+        decoded = self.decoders[l](above)
+    return tuple(zs), tuple(quantized)
+
+  def decode(self, vectors: Sequence[jax.Array]) -> jax.Array:
+    """Vectors [B, h_l, w_l, D] of every level -> images [B, H, W, C], float32 at least."""
+    above = None
+    for l, q in enumerate(vectors):
+      above = self._with_above(l, above, q)
+    return self.decoders[-1](above).astype(at_least_float32(self.param_dtype))
+
+  def _with_above(self, level: int, above: jax.Array | None, vectors: jax.Array) -> jax.Array:
+    """u_l: what the levels above say, brought to this level's size, and its own vectors."""
+    vectors = vectors.astype(self.dtype)
+    if above is None:
+      return vectors
+    return jnp.concatenate([self.upsamples[level - 1](above), vectors], axis=-1)
+
+  def _check(self, images: jax.Array, codebooks: Sequence[jax.Array]) -> None:
+    if images.ndim != 4 or images.shape[-1] != self.image_channels:
+      raise ValueError(
+        f"VQVAE2: images have shape {list(images.shape)}; expected [B, H, W, {self.image_channels}]"
+      )
+    _map_shapes(self.downsamples, *images.shape[1:3])
+    if len(codebooks) != self.num_levels:
+      raise ValueError(f"VQVAE2: {len(codebooks)} codebooks for {self.num_levels} levels")
+    for l, codebook in enumerate(codebooks):
+      if codebook.ndim != 2 or codebook.shape[1] != self.code_dim:
+        raise ValueError(
+          f"VQVAE2: codebook {l} has shape {list(codebook.shape)}; expected [K, {self.code_dim}]"
+        )
+
+
+def _map_shapes(downsamples: Sequence[int], height: int, width: int) -> tuple[tuple[int, int], ...]:
+  shapes, halvings = [], 0
+  factor = 2 ** sum(downsamples)
+  if height % factor or width % factor:
+    raise ValueError(
+      f"VQVAE2: images of {height}x{width}; downsamples={tuple(downsamples)} needs sides that "
+      f"{factor} divides"
+    )
+  for n in reversed(downsamples):
+    halvings += n
+    shapes.insert(0, (height >> halvings, width >> halvings))
+  return tuple(shapes)
+
+
+class Losses(NamedTuple):
+  """The terms of the objective, one value an example, summed over levels."""
+
+  reconstruction: jax.Array  # [B]  squared error, mean over pixels and channels
+  codebook: jax.Array  # [B]  mean over positions; its gradient reaches only the codebooks
+  commitment: jax.Array  # [B]  mean over positions; its gradient reaches only the encoders
+
+
+def forward(
+  model: VQVAE2,
+  params: dict,
+  codebooks: Sequence[jax.Array],
+  images: jax.Array,
+  *,
+  estimator: quantize.Estimator = quantize.straight_through,
+) -> Output:
+  """Encodes, quantizes and decodes. images: [B, H, W, C]; codebooks: [K_l, D], top first."""
+  return model.apply({"params": params}, images, tuple(codebooks), estimator=estimator)
+
+
+def losses(output: Output, images: jax.Array) -> Losses:
+  """The terms of the objective for each example; see `Losses`. images: [B, H, W, C]."""
+  error = jnp.square(output.reconstruction - images.astype(output.reconstruction.dtype))
+
+  def summed(loss) -> jax.Array:
+    terms = [
+      jnp.mean(loss(z, q.codes, reduction="none"), axis=(1, 2))
+      for z, q in zip(output.z, output.quantized, strict=True)
+    ]
+    return sum(terms[1:], terms[0])
+
+  return Losses(
+    reconstruction=jnp.mean(error, axis=(1, 2, 3)),
+    codebook=summed(quantize.codebook_loss),
+    commitment=summed(quantize.commitment_loss),
+  )
+
+
+def encode(
+  model: VQVAE2, params: dict, codebooks: Sequence[jax.Array], images: jax.Array
+) -> tuple[jax.Array, ...]:
+  """The codes of images [B, H, W, C]: i32[B, h_l, w_l] of every level, top first."""
+  _, quantized = model.apply({"params": params}, images, tuple(codebooks), method="quantize")
+  return tuple(q.indices for q in quantized)
+
+
+def decode(
+  model: VQVAE2, params: dict, codebooks: Sequence[jax.Array], codes: Sequence[jax.Array]
+) -> jax.Array:
+  """Images [B, H, W, C] from codes as `encode` gives them.
+
+  Codes of the lowest levels may be left out: what the upper ones alone say is decoded with the mean
+  of a missing level's codebook at every position.
+
+  Raises:
+    ValueError: no codes, or of more levels than the model has.
+  """
+  if not 1 <= len(codes) <= model.num_levels:
+    raise ValueError(f"VQVAE2: codes of {len(codes)} levels; the model has {model.num_levels}")
+  vectors = [quantize.lookup(codebook, c) for codebook, c in zip(codebooks, codes, strict=False)]
+  for l in range(len(codes), model.num_levels):
+    B, height, width, D = vectors[-1].shape
+    factor = 2 ** model.downsamples[l - 1]
+    mean = jnp.mean(codebooks[l], axis=0)
+    vectors.append(jnp.broadcast_to(mean, (B, factor * height, factor * width, D)))
+  return model.apply({"params": params}, vectors, method="decode")

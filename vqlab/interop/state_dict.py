@@ -1,0 +1,95 @@
+"""Reading other people's state dicts key by key, so that nothing is guessed and nothing is left."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+
+class StateDict:
+  """Tensors by key. Every one must be taken once, with the shape that is expected of it.
+
+      tensors = StateDict(state_dict, "VQ-VAE-2")
+      kernel = tensors.take("dec.blocks.0.weight", (128, 128, 3, 3))
+      tensors.done()      # raises where one was not taken, or one that was asked for is missing
+
+  Values are NumPy arrays, or tensors that become ones (`detach().cpu()` where they have it). The
+  prefix "module.", which data-parallel training leaves on every key, is dropped.
+  """
+
+  def __init__(self, state_dict: Mapping[str, Any], what: str):
+    prefix = "module." if all(key.startswith("module.") for key in state_dict) else ""
+    self._tensors = {key[len(prefix) :]: value for key, value in state_dict.items()}
+    self._what, self._taken, self._missing = what, set(), []
+
+  def __contains__(self, key: str) -> bool:
+    return key in self._tensors
+
+  def keys(self) -> list[str]:
+    return list(self._tensors)
+
+  def shape(self, key: str, rank: int) -> tuple[int, ...]:
+    """The shape of a tensor that decides the model's size.
+
+    Raises:
+      ValueError: the tensor is missing or of another rank.
+    """
+    if key not in self._tensors:
+      raise ValueError(f"{self._what}: tensor {key!r} is missing")
+    shape = tuple(self._tensors[key].shape)
+    if len(shape) != rank:
+      raise ValueError(f"{self._what}: {key!r} has shape {list(shape)}; expected {rank} axes")
+    return shape
+
+  def take(self, key: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The tensor as an array. One that is missing is noted (zeros come back) and told by `done`.
+
+    Raises:
+      ValueError: it has another shape, or holds NaN or infinity.
+    """
+    if key not in self._tensors:
+      self._missing.append(key)
+      return np.zeros(shape, np.float32)
+    self._taken.add(key)
+    array = to_numpy(self._tensors[key])
+    if array.shape != tuple(shape):
+      raise ValueError(
+        f"{self._what}: {key!r} has shape {list(array.shape)}; expected {list(shape)}"
+      )
+    if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+      raise ValueError(f"{self._what}: {key!r} holds NaN or infinity")
+    return array
+
+  def ignore(self, prefix: str) -> None:
+    """Tensors whose keys begin so are known and not needed."""
+    self._taken.update(key for key in self._tensors if key.startswith(prefix))
+
+  def done(self) -> None:
+    """Raises ValueError that names every tensor that was missing or not taken."""
+    extra = [key for key in self._tensors if key not in self._taken]
+    found = [
+      f"{title}: {', '.join(keys[:8])}{f' and {len(keys) - 8} more' if len(keys) > 8 else ''}"
+      for title, keys in (("missing", self._missing), ("unexpected", extra))
+      if keys
+    ]
+    if found:
+      raise ValueError(f"{self._what}: the state dict does not fit; {'; '.join(found)}")
+
+
+def to_numpy(value: Any) -> np.ndarray:
+  """A tensor of any framework as an array; no framework is imported."""
+  if hasattr(value, "detach"):
+    value = value.detach().cpu()
+    if str(value.dtype) == "torch.bfloat16":  # NumPy has none
+      value = value.float()
+  return np.asarray(value)
+
+
+def conv_kernel(weight: np.ndarray) -> np.ndarray:
+  """[out, in, h, w] -> [h, w, in, out]."""
+  return weight.transpose(2, 3, 1, 0)
+
+
+def conv_transpose_kernel(weight: np.ndarray) -> np.ndarray:
+  """[in, out, h, w] of a transposed convolution -> [h, w, in, out] of `vqlab.nn.ConvTranspose`."""
+  return weight.transpose(2, 3, 0, 1)[::-1, ::-1]
