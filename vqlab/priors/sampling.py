@@ -31,7 +31,7 @@ def sample(
   params: dict,
   shape: tuple[int, ...],
   *,
-  cond: jax.Array | None = None,
+  cond: PyTree = None,
   given: tuple[ArrayLike, ArrayLike] | None = None,
   temperature: ArrayLike = 1.0,
   top_k: int | None = None,
@@ -82,7 +82,7 @@ def sample(
   if given is not None:
     given = _check_given(given, shape)
     _check_range("given codes", given[0], getattr(model, "num_codes", None))
-  _check_range("cond", cond, getattr(model, "num_classes", None))
+  _check_cond(model, cond)
   # Filters that do nothing are left out of the program, and so is the noise of a greedy draw.
   greedy = isinstance(temperature, float) and temperature == 0
   if greedy:
@@ -95,7 +95,7 @@ def sample(
 
 
 def log_prob(
-  model: nn.Module, params: dict, codes: jax.Array, *, cond: jax.Array | None = None
+  model: nn.Module, params: dict, codes: jax.Array, *, cond: PyTree = None
 ) -> jax.Array:
   """Log-likelihoods in nats of codes [B, ...]: [B], summed over positions, in float32 or more.
 
@@ -103,13 +103,13 @@ def log_prob(
     ValueError: codes or labels are out of range (as far as they are known: not under `jit`).
   """
   _check_range("codes", codes, getattr(model, "num_codes", None))
-  _check_range("cond", cond, getattr(model, "num_classes", None))
+  _check_cond(model, cond)
   return _log_prob(model, params, codes, cond)
 
 
 @partial(jax.jit, static_argnums=0)
 def _log_prob(
-  model: nn.Module, params: dict, codes: jax.Array, cond: jax.Array | None
+  model: nn.Module, params: dict, codes: jax.Array, cond: PyTree
 ) -> jax.Array:
   logits = model.apply({"params": params}, codes, cond, method="logits")
   log_probs = jax.nn.log_softmax(logits)
@@ -126,7 +126,7 @@ def _sample(
   top_k: int | None,
   key: jax.Array,
   params: dict,
-  cond: jax.Array | None,
+  cond: PyTree,
   given: tuple[jax.Array, jax.Array] | None,
   temperature: jax.Array,
   top_p: jax.Array | None,
@@ -244,10 +244,20 @@ def _number(
   return float(value)
 
 
-def _check_range(name: str, values: jax.Array | None, size: int | None) -> None:
+def _check_cond(model: nn.Module, cond: PyTree) -> None:
+  """Checks the ranges that the model tells, or that of labels where it tells none."""
+  if hasattr(model, "cond_ranges"):
+    ranges = model.cond_ranges(cond)
+  else:
+    ranges = [("cond", cond, getattr(model, "num_classes", None))]
+  for name, values, size in ranges:
+    _check_range(name, values, size)
+
+
+def _check_range(name: str, values: PyTree, size: int | None) -> None:
   """Raises unless integers that are known lie in [0, size)."""
-  if values is None or not size or isinstance(values, jax.core.Tracer):
-    return
+  if not size or isinstance(values, jax.core.Tracer) or not isinstance(values, ArrayLike):
+    return  # what is no array at all is for the model to refuse
   values = np.asarray(values)
   if np.issubdtype(values.dtype, np.integer) and values.size:
     least, most = int(values.min()), int(values.max())
