@@ -1,5 +1,7 @@
 """Inception-v3: sizes, and preprocessing as two projects do it. Parity: tests/interop."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,12 +46,13 @@ def test_preprocess_by_definition(convention):
   image = np.random.default_rng(0).integers(0, 256, (40, 23, 3))
   by_hand = bilinear(image, convention == "pytorch-fid")
   by_hand = (by_hand - 128) / 128 if convention == "torch-fidelity" else 2 * by_hand / 255 - 1
-  found = features.preprocess(jnp.asarray(image[None], jnp.uint8), convention=convention)
+  prepare = partial(features.inception_images, convention=convention)
+  found = prepare(jnp.asarray(image[None], jnp.uint8))
   assert found.shape == (1, 299, 299, 3) and found.dtype == jnp.float32
   np.testing.assert_allclose(found[0], by_hand, atol=1e-4)
-  floats = features.preprocess(jnp.asarray(image[None] / 255, jnp.float32), convention=convention)
+  floats = prepare(jnp.asarray(image[None] / 255, jnp.float32))
   np.testing.assert_allclose(floats, found, atol=1e-4)
-  gray = features.preprocess(jnp.asarray(image[None, ..., :1], jnp.uint8), convention=convention)
+  gray = prepare(jnp.asarray(image[None, ..., :1], jnp.uint8))
   np.testing.assert_allclose(gray[0], np.repeat(found[0, ..., :1], 3, -1), atol=1e-6)
 
 
@@ -60,18 +63,18 @@ def test_preprocess_against_torch(size):
   resized = torch.nn.functional.interpolate(
     torch.from_numpy(x), size=(299, 299), mode="bilinear", align_corners=False
   )
-  found = features.preprocess(jnp.asarray(x.transpose(0, 2, 3, 1)), convention="pytorch-fid")
+  found = features.inception_images(jnp.asarray(x.transpose(0, 2, 3, 1)), convention="pytorch-fid")
   np.testing.assert_allclose(found.transpose(0, 3, 1, 2), 2 * resized.numpy() - 1, atol=2e-5)
 
 
 def test_bad_input_is_named():
   with pytest.raises(ValueError, match="found \\(2, 8, 8, 4\\)"):
-    features.preprocess(jnp.zeros((2, 8, 8, 4)))
+    features.inception_images(jnp.zeros((2, 8, 8, 4)))
   with pytest.raises(ValueError, match="found int32"):
-    features.preprocess(jnp.zeros((2, 8, 8, 3), jnp.int32))
+    features.inception_images(jnp.zeros((2, 8, 8, 3), jnp.int32))
   with pytest.raises(ValueError, match="must be 'torch-fidelity' or"):
-    features.preprocess(jnp.zeros((2, 8, 8, 3)), convention="clean-fid")
+    features.inception_images(jnp.zeros((2, 8, 8, 3)), convention="clean-fid")
   with pytest.raises(ValueError, match="75 at least"):
     features.InceptionV3().init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
-  with pytest.raises(ValueError, match=r"uint8; see features\.preprocess"):
+  with pytest.raises(ValueError, match=r"uint8; see features\.inception_images"):
     features.InceptionV3().init(jax.random.key(0), jnp.zeros((1, 99, 99, 3), jnp.uint8))

@@ -9,7 +9,7 @@ from vqlab.features.accuracy_score import (
   fit_classifier,
 )
 from vqlab.features.classifier import LinearClassifier, SmallClassifier
-from vqlab.features.inception import InceptionOutput, InceptionV3, preprocess
+from vqlab.features.inception import InceptionOutput, InceptionV3, inception_images
 
 __all__ = [
   "AccuracyScore",
@@ -22,5 +22,5 @@ __all__ = [
   "classifier_accuracy",
   "default_optimizer",
   "fit_classifier",
-  "preprocess",
+  "inception_images",
 ]

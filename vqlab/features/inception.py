@@ -12,7 +12,7 @@ The Inception Score of torch-fidelity takes the logits without their bias. Modul
 those state dicts. Inference only: batch statistics are read, never updated.
 
     variables = interop.from_torch("inception_v3", state_dict)
-    out = InceptionV3().apply(variables, preprocess(images))
+    out = InceptionV3().apply(variables, inception_images(images))
     out.pool                # [B, 2048]; under jit the outputs that are not used cost nothing
 
 Shapes: B batch, H W space, C channels.
@@ -186,7 +186,7 @@ class _E(_Block):
 
 
 class InceptionV3(nn.Module):
-  """[B, H, W, 3] in [-1, 1], as `preprocess` gives them -> InceptionOutput. Sides of 75 at least.
+  """[B, H, W, 3] as `inception_images` gives it -> InceptionOutput. H and W are 75 at least.
 
   Attributes:
     num_classes: 1008 in the published weights.
@@ -196,6 +196,10 @@ class InceptionV3(nn.Module):
   num_classes: int = 1008
   dtype: DTypeLike = jnp.float32
 
+  def features(self, images: jax.Array) -> jax.Array:
+    """The features of FID alone: [B, H, W, 3] in [-1, 1] -> [B, 2048]."""
+    return self(images).pool
+
   @nn.compact
   def __call__(self, images: jax.Array) -> InceptionOutput:
     if images.ndim != 4 or images.shape[-1] != 3 or min(images.shape[1:3]) < 75:
@@ -203,7 +207,7 @@ class InceptionV3(nn.Module):
         f"InceptionV3: images must be [B, H, W, 3], H and W 75 at least; found {images.shape}"
       )
     if not jnp.issubdtype(images.dtype, jnp.floating):
-      raise ValueError(f"InceptionV3: images are {images.dtype}; see features.preprocess")
+      raise ValueError(f"InceptionV3: images are {images.dtype}; see features.inception_images")
     t = {"dtype": self.dtype}
     wide = at_least_float32(self.dtype)
     mean = lambda x: jnp.mean(x.astype(wide), axis=(1, 2))
@@ -232,7 +236,7 @@ class InceptionV3(nn.Module):
     return InceptionOutput(pool_64, pool_192, pool_768, pool, unbiased, unbiased + bias)
 
 
-def preprocess(
+def inception_images(
   images: jax.Array, *, convention: Literal["torch-fidelity", "pytorch-fid"] = "torch-fidelity"
 ) -> jax.Array:
   """Images of any size -> f32[B, 299, 299, 3] in [-1, 1] for `InceptionV3`.
@@ -259,13 +263,16 @@ def preprocess(
   floating = jnp.issubdtype(images.dtype, jnp.floating)
   if images.ndim != 4 or images.shape[-1] not in (1, 3):
     raise ValueError(
-      f"preprocess: images must be [B, H, W, 3] or [B, H, W, 1]; found {images.shape}"
+      f"inception_images: images must be [B, H, W, 3] or [B, H, W, 1]; found {images.shape}"
     )
   if images.dtype != jnp.uint8 and not floating:
-    raise ValueError(f"preprocess: images must be uint8, or floats in [0, 1]; found {images.dtype}")
+    raise ValueError(
+      f"inception_images: images must be uint8, or floats in [0, 1]; found {images.dtype}"
+    )
   if convention not in ("torch-fidelity", "pytorch-fid"):
     raise ValueError(
-      f"preprocess: convention is {convention!r}; it must be 'torch-fidelity' or 'pytorch-fid'"
+      f"inception_images: convention is {convention!r}; "
+      "it must be 'torch-fidelity' or 'pytorch-fid'"
     )
   x = images.astype(jnp.float32)
   if images.shape[-1] == 1:
