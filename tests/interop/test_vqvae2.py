@@ -1,5 +1,6 @@
 """rosinality's VQ-VAE-2, written in PyTorch from its description: images, codes, training agree."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ torch = pytest.importorskip("torch", reason="peer PyTorch not installed")
 nn, F = torch.nn, torch.nn.functional
 
 MODEL = vqvae2.VQVAE2(residual_channels=32)
+FORWARD, DECODE = (jax.jit(f, static_argnums=0) for f in (vqvae2.forward, vqvae2.decode))
 
 
 class Residual(nn.Module):
@@ -118,14 +120,13 @@ def test_reconstructions_and_codes_agree(theirs, prefix):
   state_dict = {prefix + key: value for key, value in theirs.state_dict().items()}
   variables = interop.from_torch("vqvae2", state_dict)
   books = [state.codebook for state in variables["codebooks"]]
-  out = vqvae2.forward(MODEL, variables["params"], books, jnp.asarray(images))
+  out = FORWARD(MODEL, variables["params"], books, jnp.asarray(images))
   for found, mine, sorted_distances in zip(codes, out.quantized, distances, strict=True):
     gap = (sorted_distances[:, 1] - sorted_distances[:, 0]).view(found.shape).numpy()
     assert len(np.unique(found)) > 10 and np.mean(gap < 2e-6) < 0.02
     np.testing.assert_array_equal(mine.indices[gap >= 2e-6], found.numpy()[gap >= 2e-6])
-  decoded = vqvae2.decode(
-    MODEL, variables["params"], books, [jnp.asarray(c.numpy()) for c in codes]
-  )
+  codes = [jnp.asarray(c.numpy()) for c in codes]
+  decoded = DECODE(MODEL, variables["params"], books, codes)
   np.testing.assert_allclose(decoded, wanted.numpy(), atol=1e-4)
 
 
@@ -134,7 +135,7 @@ def test_training_of_the_codebook_goes_on(theirs):
   quantizer.load_state_dict(theirs.quantize_b.state_dict())
   state = interop.from_torch("vqvae2", theirs.state_dict())["codebooks"][1]
   np.testing.assert_array_equal(state.codebook, quantizer.embed.T.numpy())
-  update = quantize.ema(0.99, unused="zero")
+  update = jax.jit(quantize.ema(0.99, unused="zero"))
   for seed in range(10):
     z = 0.1 * np.random.default_rng(seed).normal(size=(4, 8, 8, 64)).astype(np.float32)
     _, indices, _ = quantizer(torch.from_numpy(z))
