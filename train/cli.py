@@ -124,7 +124,7 @@ class Score:
   classifier: pathlib.Path
   """Folder of a classifier's run."""
   keep: tuple[float, ...] = (1.0, 0.5, 0.25)
-  """Fractions, each in (0, 1]: of what is drawn for a class, what the classifier recognizes best."""
+  """Fractions in (0, 1]: of what is drawn for a class, what the classifier recognizes best."""
   num: int = 1000
   """Samples that are kept; at most as many held-out images are compared with."""
   inception: pathlib.Path | None = None

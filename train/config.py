@@ -155,7 +155,9 @@ def _fits(value: Any, hint: Any) -> bool:
   if origin is Literal:
     return value in typing.get_args(hint)
   if origin is tuple:  # tuple[X, ...], not empty
-    return isinstance(value, tuple) and bool(value) and all(_fits(v, hint.__args__[0]) for v in value)
+    return (
+      isinstance(value, tuple) and bool(value) and all(_fits(v, hint.__args__[0]) for v in value)
+    )
   if origin in (typing.Union, types.UnionType):
     return any(_fits(value, h) for h in typing.get_args(hint))
   if hint is float:

@@ -39,7 +39,8 @@ def load_classifier(folder: pathlib.Path, generator: Generator) -> Classifier:
   trained, shape = done.stages[names[0]], done.splits[0].image_shape
   if shape != generator.image_shape:
     raise BadInput(
-      f"{folder}: a classifier of images {list(shape)}; those drawn are {list(generator.image_shape)}"
+      f"{folder}: a classifier of images {list(shape)}; those drawn are "
+      f"{list(generator.image_shape)}"
     )
   if generator.num_classes and trained.model.num_classes != generator.num_classes:
     raise BadInput(

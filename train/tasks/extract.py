@@ -110,7 +110,9 @@ def _encoder(
   """Examples' codes and labels by their indices, computed on all devices of this process."""
   devices = np.array(jax.local_devices())
   mesh = Mesh(devices, ("data",), axis_types=(AxisType.Auto,))
-  split, replicated = (NamedSharding(mesh, spec) for spec in (PartitionSpec("data"), PartitionSpec()))
+  split, replicated = (
+    NamedSharding(mesh, spec) for spec in (PartitionSpec("data"), PartitionSpec())
+  )
   size = -(-batch_size // len(devices)) * len(devices)
   on_devices = jax.device_put(trained, replicated)
   encode = jax.jit(

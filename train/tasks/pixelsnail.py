@@ -48,9 +48,7 @@ def make(
 ) -> Task:
   """The task of the level that the stage has among the experiment's priors."""
   network = networks.of(experiment.tokenizer, split.image_shape)
-  names = [
-    name for name, s in config.stages(experiment).items() if isinstance(s, PixelSNAILStage)
-  ]
+  names = [name for name, s in config.stages(experiment).items() if isinstance(s, PixelSNAILStage)]
   if len(names) != len(network.shapes):
     raise BadInput(
       f"tokenizer.downsamples is {experiment.tokenizer.downsamples}, {len(network.shapes)} levels; "

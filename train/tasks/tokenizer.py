@@ -1,6 +1,6 @@
-"""Trains an autoencoder with codebooks, of one level or several: the tokenizer of what models codes.
+"""Trains an autoencoder with codebooks, of one level or several: the tokenizer of later stages.
 
-What differs from paper to paper, the network and its config, is a `Network`; see vqvae.py, vqvae2.py.
+What differs from paper to paper is a `Network` and its config, see vqvae.py and vqvae2.py.
 """
 
 import dataclasses
@@ -212,19 +212,25 @@ def make(
   def pictures(state: State, context: tuple, split: Split) -> dict[str, np.ndarray]:
     del context
     columns = 16 if split.image_shape[0] <= 64 else 8
-    images, _ = split.gather(np.linspace(0, len(split) - 1, min(4 * columns, len(split)), dtype=int))
+    images, _ = split.gather(
+      np.linspace(0, len(split) - 1, min(4 * columns, len(split)), dtype=int)
+    )
     trained = tokenizer(state)
     out, _ = jax.jit(network.forward)(*trained, network.images({"image": images}))
     indices = tuple(q.indices for q in out.quantized)
     decode = jax.jit(network.decode)
     partial = [decode(*trained, indices[:l]) for l in range(1, len(suffixes))]
-    drawn = {"codebook_usage" + suffix: counts for suffix, counts in zip(suffixes, counts_of(out))}
+    usage = dict(zip(suffixes, counts_of(out), strict=True))
     return {
       # Originals, what the top alone says, the first two levels, ..., all of them.
-      "reconstructions": rows(images, *map(to_uint8, (*partial, out.reconstruction)), columns=columns),
+      "reconstructions": rows(
+        images, *map(to_uint8, (*partial, out.reconstruction)), columns=columns
+      ),
       **{
-        title: usage_plot(np.asarray(counts), float(quantize.perplexity(counts)))
-        for title, counts in drawn.items()
+        f"codebook_usage{suffix}": usage_plot(
+          np.asarray(counts), float(quantize.perplexity(counts))
+        )
+        for suffix, counts in usage.items()
       },
     }
 

@@ -92,8 +92,8 @@ def upsample(args: list[str]) -> None:
   done, generator = _load(parsed.dir, options)
   if not 1 <= parsed.levels < len(generator.levels):
     raise BadInput(
-      f"--levels is {parsed.levels}; of the {len(generator.levels)} levels of {parsed.dir} at least "
-      "one must be given and one drawn"
+      f"--levels is {parsed.levels}; {parsed.dir} has {len(generator.levels)} levels, of which at "
+      "least one must be kept and one drawn"
     )
   network, trained, images = _encoded(done, parsed.dir, parsed.images)
   codes = jax.jit(network.encode)(*trained, network.images({"image": images}))
@@ -207,7 +207,7 @@ def _write_each(
   codes: tuple[jax.Array, ...],
   drawn: Drawn,
 ) -> None:
-  """For each image: itself, its reconstruction, and `parsed.num` drawn versions; and their codes."""
+  """For each image: itself, its reconstruction, and `parsed.num` that were drawn; their codes."""
   folder = parsed.output or parsed.dir / folder
   copies = to_uint8(jax.jit(network.decode)(*trained, codes))
   for i, path in enumerate(parsed.images):

@@ -1,6 +1,5 @@
 """Judging samples against held-out real images: score."""
 
-import functools
 import pathlib
 from collections.abc import Callable
 
@@ -124,12 +123,9 @@ def _inception(path: pathlib.Path) -> Callable[[np.ndarray], np.ndarray]:
 
   @jax.jit
   def apply(variables: dict, images: jax.Array) -> jax.Array:
-    return model.apply(variables, features.inception_images(images), method="features")
+    return model.apply(variables, features.preprocess(images)).pool
 
-  @functools.wraps(apply)
   def all_of(images: np.ndarray) -> np.ndarray:
-    if images.shape[-1] == 1:
-      images = np.repeat(images, 3, axis=-1)
     parts = []
     for first in range(0, len(images), _BATCH):
       part = images[first : first + _BATCH]
