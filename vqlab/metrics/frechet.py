@@ -8,8 +8,8 @@ Each set is summarised as a Gaussian, and the distance squared of the two Gaussi
     d2 = frechet_distance(moments(real_sums), moments(sample_sums))         # once, on the host
 
 `moments` and `frechet_distance` work in float64 with NumPy, whatever JAX's precision. With the
-2048 pooled features of `vqlab.features.InceptionV3` d^2 is the FID; it depends on how images were
-resized (`vqlab.features.preprocess`) and, with a bias that falls as 1 / N, on how many there were.
+2048 pooled features of `vqlab.features.InceptionV3` d^2 is the FID. It depends on how images were
+resized (`vqlab.features.inception_images`) and, with a bias that falls as 1 / N, on their number.
 
 Shapes: B batch, D features.
 """
