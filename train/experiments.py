@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from train.config import Experiment, Stage, field, stages
+from train.config import Experiment, field, stages
 from train.data import Split
 from train.task import Task, Work
 from train.tasks import classify, extract, pixelsnail, prior, vqvae, vqvae2
@@ -72,5 +72,4 @@ def make_task(
   experiment: Experiment, name: str, split: Split, finished: dict[str, Any]
 ) -> Task | Work:
   """The task of a stage. `finished`: the stages before it, by name."""
-  stage: Stage = stages(experiment)[name]
-  return _MAKERS[type(stage)](experiment, stage, split, finished)
+  return _MAKERS[type(stages(experiment)[name])](experiment, name, split, finished)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from vqlab.priors import PixelCNN
+from vqlab.priors import Conditions, PixelCNN, PixelSNAIL
 
 
 def make_prior(shape, *, dtype=jnp.float64, seed=0, **fields):
@@ -24,19 +24,57 @@ def make_prior(shape, *, dtype=jnp.float64, seed=0, **fields):
     cond = jax.random.randint(
       jax.random.fold_in(key, 1), shape[:1], 0, model.num_classes, jnp.int32
     )
+  return model, random_params(model, jax.random.fold_in(key, 2), codes, cond), codes, cond
+
+
+def make_snail(shape, *, upper=(), dtype=jnp.float64, seed=0, **fields):
+  """A small PixelSNAIL for codes of `shape`, with generic parameters.
+
+  upper: ((K, h, w), ...) of the levels that it is conditioned on, with codes of which the
+    conditions come back.
+  """
+  model = PixelSNAIL(
+    upper_codes=tuple(K for K, *_ in upper),
+    dtype=dtype,
+    param_dtype=jnp.float64 if dtype == jnp.float64 else jnp.float32,
+    **{
+      **{"num_codes": 5, "channels": 8, "res_channels": 6, "kernel_size": 3, "num_heads": 2},
+      **{"num_blocks": 2, "num_res_blocks": 2, "num_cond_blocks": 1, "cond_channels": 4},
+      **fields,
+    },
+  )
+  keys = jax.random.split(jax.random.key(seed), 3 + len(upper))
+  codes = jax.random.randint(keys[0], shape, 0, model.num_codes, jnp.int32)
+  labels = None
+  if model.num_classes:
+    labels = jax.random.randint(keys[1], shape[:1], 0, model.num_classes, jnp.int32)
+  levels = tuple(
+    jax.random.randint(k, (shape[0], h, w), 0, K, jnp.int32)
+    for k, (K, h, w) in zip(keys[3:], upper, strict=True)
+  )
+  cond = Conditions(labels, levels)
+  return model, random_params(model, keys[2], codes, cond, dense=None), codes, cond
+
+
+def random_params(model, key, codes, cond, *, dense=0.5):
+  """Normal parameters: biases of deviation 0.5, kernels by fan-in, matrices of deviation `dense`
+  where it is not None."""
   shapes = jax.eval_shape(model.init, key, codes, cond)["params"]
   leaves, treedef = jax.tree.flatten(shapes)
-  keys = jax.random.split(jax.random.fold_in(key, 2), len(leaves))
-  scales = [0.5 if x.ndim < 3 else (x.size / x.shape[-1]) ** -0.5 for x in leaves]
+  keys = jax.random.split(key, len(leaves))
+  scales = [
+    0.5 if x.ndim < 2 else dense if dense and x.ndim == 2 else (x.size / x.shape[-1]) ** -0.5
+    for x in leaves
+  ]
   params = [
     s * jax.random.normal(k, x.shape, x.dtype) for s, k, x in zip(scales, keys, leaves, strict=True)
   ]
-  return model, treedef.unflatten(params), codes, cond
+  return treedef.unflatten(params)
 
 
 @partial(jax.jit, static_argnums=0)
-def stepped_logits(model, params, codes, cond):
-  """The logits of `codes`, position by position; what is not drawn yet is filled with zeros."""
+def stepped_logits(model, params, codes, cond, fill=0):
+  """The logits of `codes`, position by position; what is not drawn yet is `fill`."""
 
   def apply(function, *args):
     return model.apply({"params": params}, *args, method=function)
@@ -45,7 +83,7 @@ def stepped_logits(model, params, codes, cond):
   positions = jnp.arange(rows * width, dtype=jnp.int32)
 
   def drawn_before(position):
-    return jnp.where(positions.reshape(codes.shape[1:]) < position, codes, 0)
+    return jnp.where(positions.reshape(codes.shape[1:]) < position, codes, fill)
 
   def one_row(cache, row):
     cache = apply("begin_row", cache, drawn_before(row * width), row)
@@ -68,6 +106,11 @@ def forced_logits(model, params, codes, cond):
 @pytest.fixture
 def prior():
   return make_prior
+
+
+@pytest.fixture
+def snail():
+  return make_snail
 
 
 @pytest.fixture

@@ -51,10 +51,9 @@ def images_of(images: jax.Array, dtype: str) -> jax.Array:
   return images.astype(jnp.promote_types(dtype, jnp.float32)) / 255 - 0.5
 
 
-def make(
-  experiment: Experiment, stage: ClassifierStage, split: Split, finished: dict[str, Any]
-) -> Task:
-  del experiment, finished
+def make(experiment: Experiment, own: str, split: Split, finished: dict[str, Any]) -> Task:
+  del finished
+  stage: ClassifierStage = getattr(experiment, own)
   if split.num_classes < 2:
     raise BadInput(f"{split.name} has {split.num_classes} classes; a classifier needs at least 2")
   model = SmallClassifier(

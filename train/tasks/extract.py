@@ -31,10 +31,9 @@ class ExtractStage(Stage):
   """Examples a shard: what a run that is killed does again is at most one."""
 
 
-def make(
-  experiment: Experiment, stage: ExtractStage, split: Split, finished: dict[str, Finished]
-) -> Work:
+def make(experiment: Experiment, own: str, split: Split, finished: dict[str, Finished]) -> Work:
   """The work of a stage; it encodes with the finished stage "tokenizer"."""
+  stage: ExtractStage = getattr(experiment, own)
   network = networks.of(experiment.tokenizer, split.image_shape)
   trained = tokenizer(finished["tokenizer"].state)
 

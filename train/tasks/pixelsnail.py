@@ -43,10 +43,9 @@ class PixelSNAILStage(LikelihoodStage):
   dropout: float = field(0.1, least=0, most=0.99)
 
 
-def make(
-  experiment: Experiment, stage: PixelSNAILStage, split: Split, finished: dict[str, Finished]
-) -> Task:
-  """The task of the level that the stage has among the experiment's priors."""
+def make(experiment: Experiment, own: str, split: Split, finished: dict[str, Finished]) -> Task:
+  """The task of the stage named `own`: of the level that it has among the experiment's priors."""
+  stage: PixelSNAILStage = getattr(experiment, own)
   network = networks.of(experiment.tokenizer, split.image_shape)
   names = [name for name, s in config.stages(experiment).items() if isinstance(s, PixelSNAILStage)]
   if len(names) != len(network.shapes):
@@ -54,7 +53,6 @@ def make(
       f"tokenizer.downsamples is {experiment.tokenizer.downsamples}, {len(network.shapes)} levels; "
       f"{type(experiment).__name__} has priors for {len(names)} ({', '.join(names)})"
     )
-  own = next(name for name in names if getattr(experiment, name) is stage)
   level = names.index(own)
   above, shapes, K = names[:level], network.shapes, network.num_codes
   num_classes = split.num_classes if stage.class_conditional else 0

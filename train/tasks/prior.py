@@ -35,10 +35,9 @@ class PriorStage(LikelihoodStage):
   """How many samples are judged."""
 
 
-def make(
-  experiment: Experiment, stage: PriorStage, split: Split, finished: dict[str, Finished]
-) -> Task:
+def make(experiment: Experiment, own: str, split: Split, finished: dict[str, Finished]) -> Task:
   """The task; its context is the finished stage "tokenizer", or shapes where there is none yet."""
+  stage: PriorStage = getattr(experiment, own)
   network = networks.of(experiment.tokenizer, split.image_shape)
   (shape,), (num_codes,) = network.shapes, network.num_codes
   num_classes = split.num_classes if stage.class_conditional else 0

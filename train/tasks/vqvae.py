@@ -62,8 +62,9 @@ def network(stage: VQVAEStage, image_shape: tuple[int, int, int]) -> Network:
   )
 
 
-def make(experiment: Experiment, stage: VQVAEStage, split: Split, finished: dict[str, Any]) -> Task:
-  del experiment, finished
+def make(experiment: Experiment, own: str, split: Split, finished: dict[str, Any]) -> Task:
+  del finished
+  stage: VQVAEStage = getattr(experiment, own)
   return tokenizer.make(stage, network(stage, split.image_shape), split, DECIDED_BY)
 
 

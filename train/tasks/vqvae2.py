@@ -57,10 +57,9 @@ def network(stage: VQVAE2Stage, image_shape: tuple[int, int, int]) -> Network:
   )
 
 
-def make(
-  experiment: Experiment, stage: VQVAE2Stage, split: Split, finished: dict[str, Any]
-) -> Task:
-  del experiment, finished
+def make(experiment: Experiment, own: str, split: Split, finished: dict[str, Any]) -> Task:
+  del finished
+  stage: VQVAE2Stage = getattr(experiment, own)
   return tokenizer.make(stage, network(stage, split.image_shape), split, DECIDED_BY)
 
 

@@ -100,9 +100,7 @@ class ConditioningStack(nn.Module):
     types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
     taps = tuple(product((-1, 0, 1), repeat=2))
     scale = 1 / len(self.num_codes)  # so that the sum over levels has unit variance
-    self.levels = [
-      CodeConv(K, self.channels, taps, scale=scale, **types) for K in self.num_codes
-    ]
+    self.levels = [CodeConv(K, self.channels, taps, scale=scale, **types) for K in self.num_codes]
     self.blocks = [
       GatedResidual(self.hidden, kernel_size=3, dropout=self.dropout, **types)
       for _ in range(self.num_blocks)

@@ -169,7 +169,10 @@ class PixelSNAIL(nn.Module):
     self._check_fields()
     C, R, k, r = self.channels, self.res_channels, self.kernel_size, self.kernel_size // 2
     types = {"dtype": self.compute_dtype, "param_dtype": self.param_dtype}
-    above, left = tuple(product(range(-r, 0), range(-r, r + 1))), tuple((0, j) for j in range(-r, 0))
+    above, left = (
+      tuple(product(range(-r, 0), range(-r, r + 1))),
+      tuple((0, j) for j in range(-r, 0)),
+    )
     share = len(above) / (len(above) + len(left))
     self.embed_above = CodeConv(self.num_codes, C, above, scale=share, **types)
     self.embed_left = CodeConv(self.num_codes, C, left, use_bias=False, scale=1 - share, **types)
@@ -288,9 +291,7 @@ class PixelSNAIL(nn.Module):
       gates=self._gates(cond, shape, train=False),
     )
 
-  def begin_row(
-    self, cache: PixelSNAILCache, codes: jax.Array, row: jax.Array
-  ) -> PixelSNAILCache:
+  def begin_row(self, cache: PixelSNAILCache, codes: jax.Array, row: jax.Array) -> PixelSNAILCache:
     """All that the rows above add to one row, in every layer; the cost is O(W)."""
     row = jnp.asarray(row, jnp.int32)
     _, H, W = codes.shape

@@ -94,9 +94,7 @@ def sample(
   )
 
 
-def log_prob(
-  model: nn.Module, params: dict, codes: jax.Array, *, cond: PyTree = None
-) -> jax.Array:
+def log_prob(model: nn.Module, params: dict, codes: jax.Array, *, cond: PyTree = None) -> jax.Array:
   """Log-likelihoods in nats of codes [B, ...]: [B], summed over positions, in float32 or more.
 
   Raises:
@@ -108,9 +106,7 @@ def log_prob(
 
 
 @partial(jax.jit, static_argnums=0)
-def _log_prob(
-  model: nn.Module, params: dict, codes: jax.Array, cond: PyTree
-) -> jax.Array:
+def _log_prob(model: nn.Module, params: dict, codes: jax.Array, cond: PyTree) -> jax.Array:
   logits = model.apply({"params": params}, codes, cond, method="logits")
   log_probs = jax.nn.log_softmax(logits)
   drawn = jnp.take_along_axis(log_probs, codes[..., None], axis=-1)
