@@ -66,7 +66,7 @@ def test_sample_keeps_the_best(tiny_run, classifier_run, train, tmp_path):
 
 
 def test_score(tiny_run, classifier_run, here):
-  args = ("--num", 20, "--keep", 1, 0.5, "--classifier", classifier_run, "--accuracy_score", "True")
+  args = ("--num", 20, "--keep", 1, 0.5, "--classifier", classifier_run, "--accuracy_steps", 2)
   status, out, err = here("score", tiny_run, *args)
   assert status == 0, err
   for word in (
