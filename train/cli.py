@@ -130,7 +130,7 @@ class Score:
   inception: pathlib.Path | None = None
   """Weights of the Inception-v3 for FID: a state dict as .npz, or as .pth where torch is there."""
   accuracy_steps: int = 0
-  """Steps of a classifier that is trained on the samples and tested on real images (CAS); 0: none."""
+  """Steps of a classifier trained on the samples and tested on real images (CAS); 0: none."""
   judge_size: int = 8
   """Side to which images are shrunk for the regression that judges classes."""
   temperature: float = 1.0
