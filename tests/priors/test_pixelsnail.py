@@ -117,7 +117,8 @@ def test_cached_and_naive_codes_are_the_same(name, snail, x64):
 
 def test_under_jit_and_vmap(snail, x64):
   shape = (2, 2, 3)
-  model, params, _, cond = snail(shape, num_classes=3, upper=((4, 1, 3),), num_blocks=1)
+  fields = {"num_blocks": 1, "num_res_blocks": 1, "num_cond_blocks": 0}
+  model, params, _, cond = snail(shape, num_classes=3, upper=((4, 1, 3),), **fields)
   keys = jax.random.split(KEY, 3)
   labels = jnp.asarray([[0, 1], [1, 2], [2, 0]], jnp.int32)
 
@@ -176,11 +177,11 @@ def test_every_parameter_has_a_gradient_that_is_not_zero(name, snail, x64):
     assert leaf.min() > 0 if leaf.ndim == 1 else leaf.max() > 0, jax.tree_util.keystr(path)
 
 
-@pytest.mark.parametrize(("blocks", "layers"), [(1, 1), (4, 5)])
-def test_a_new_model_is_near_uniform_and_learns_in_all_layers(blocks, layers):
+@pytest.mark.parametrize(("blocks", "layers", "attention"), [(1, 1, False), (2, 10, True)])
+def test_a_new_model_is_near_uniform_and_learns_in_all_layers(blocks, layers, attention):
   model = PixelSNAIL(
     64, channels=32, res_channels=32, kernel_size=3, num_blocks=blocks, num_res_blocks=layers,
-    num_out_blocks=1, num_heads=2,
+    num_out_blocks=1, num_heads=2, attention=attention,
   )  # fmt: skip
   codes = jax.random.randint(jax.random.key(0), (4, 8, 8), 0, 64, jnp.int32)
 
