@@ -15,8 +15,11 @@ usage: python -m train VERB ...
   fit CONFIG --workdir DIR [--dotted.field value ...]
                                 train, resume, or see that all is done
   evaluate DIR                  figures on the held-out split
-  sample DIR [--num N ...]      draw images from the prior
+  sample DIR [--num N ...]      draw images from the priors
   reconstruct DIR IMAGE ...     encode and decode pictures
+  upsample DIR IMAGE ...        keep pictures' upper codes, draw their details
+  inpaint DIR IMAGE ...         draw a part of pictures, given the rest
+  score DIR --classifier DIR    judge samples, rejection sampling included
 
 `python -m train VERB --help` says more of each.
 

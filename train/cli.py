@@ -30,15 +30,9 @@ class Evaluate:
 
 
 @dataclasses.dataclass(frozen=True)
-class Sample:
-  """Draw images from a run's prior; writes a sheet of them, and their codes."""
+class Drawing:
+  """How codes are drawn."""
 
-  dir: Positional[pathlib.Path]
-  """Folder of the run."""
-  num: int = 64
-  """How many."""
-  label: str | None = None
-  """The class, by name or number; all classes in turn where it is not given."""
   temperature: float = 1.0
   """Divides the logits; 0: always the most probable code."""
   top_k: int | None = None
@@ -47,6 +41,22 @@ class Sample:
   """Draw from the most probable codes that hold this mass only."""
   seed: int = 0
   """The same seed, the same samples."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample(Drawing):
+  """Draw images from a run's priors; writes a sheet of them, and their codes."""
+
+  dir: Positional[pathlib.Path] = tyro.MISSING
+  """Folder of the run."""
+  num: int = 64
+  """How many."""
+  label: str | None = None
+  """The class, by name or number; all classes in turn where it is not given."""
+  classifier: pathlib.Path | None = None
+  """Folder of a classifier's run: of what is drawn for a class, what it recognizes best is kept."""
+  keep: float = 1.0
+  """The fraction that is kept, in (0, 1]."""
   output: pathlib.Path | None = None
   """The PNG to write; its codes go beside it as .npz. Default: samples-seedSEED.png in DIR."""
 
@@ -61,6 +71,72 @@ class Reconstruct:
   """PNG or JPEG files, resized and cropped as the run's data was."""
   output: pathlib.Path | None = None
   """Folder to write to. Default: reconstructions/ in DIR."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Upsample(Drawing):
+  """Keep the upper levels' codes of pictures and draw the lower ones' anew."""
+
+  dir: Positional[pathlib.Path] = tyro.MISSING
+  """Folder of the run."""
+  images: Positional[tuple[pathlib.Path, ...]] = tyro.MISSING
+  """PNG or JPEG files, resized and cropped as the run's data was."""
+  levels: int = 1
+  """How many levels are kept, from the top."""
+  num: int = 4
+  """Versions of each picture."""
+  label: str | None = None
+  """The class of the pictures, where the prior knows classes."""
+  output: pathlib.Path | None = None
+  """Folder to write to. Default: upsampled/ in DIR."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Inpaint(Drawing):
+  """Draw a part of pictures anew, given the rest."""
+
+  dir: Positional[pathlib.Path] = tyro.MISSING
+  """Folder of the run."""
+  images: Positional[tuple[pathlib.Path, ...]] = tyro.MISSING
+  """PNG or JPEG files, resized and cropped as the run's data was."""
+  box: tuple[int, int, int, int] = tyro.MISSING
+  """The part to draw, in pixels: top, left, bottom, right (the last two are not in it)."""
+  margin: int = 1
+  """Codes next to the part that are drawn as well, since their encoder saw it."""
+  num: int = 4
+  """Versions of each picture."""
+  label: str | None = None
+  """The class of the pictures, where the prior knows classes."""
+  output: pathlib.Path | None = None
+  """Folder to write to. Default: inpainted/ in DIR."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+  """Judge samples: the class asked for, and how they compare with held-out real images.
+
+  For every fraction that is kept, as many samples are compared. Features are those of the
+  classifier, or of the Inception network whose weights are given.
+  """
+
+  dir: Positional[pathlib.Path]
+  """Folder of the run whose priors are drawn from."""
+  classifier: pathlib.Path
+  """Folder of a classifier's run."""
+  keep: tuple[float, ...] = (1.0, 0.5, 0.25)
+  """Fractions in (0, 1]: of what is drawn for a class, what the classifier recognizes best."""
+  num: int = 1000
+  """Samples that are kept; at most as many held-out images are compared with."""
+  inception: pathlib.Path | None = None
+  """Weights of the Inception-v3 for FID: a state dict as .npz, or as .pth where torch is there."""
+  accuracy_score: bool = False
+  """Also train a classifier on the samples and test it on real images (CAS)."""
+  judge_size: int = 8
+  """Side to which images are shrunk for the regression that judges classes."""
+  temperature: float = 1.0
+  """Divides the logits."""
+  seed: int = 0
+  """The same seed, the same samples."""
 
 
 def fit_parser(experiment: Experiment) -> type:

@@ -138,13 +138,15 @@ def check(config: Any, prefix: str = "") -> None:
       raise BadInput(f"{path} is {value!r}; it must be {_name(hint)}")
     if dataclasses.is_dataclass(value):
       check(value, path + ".")
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+    for number in value if isinstance(value, tuple) else (value,):
+      if not isinstance(number, (int, float)) or isinstance(number, bool):
+        continue
       least, most = f.metadata.get("least"), f.metadata.get("most")
-      if not math.isfinite(value):
+      if not math.isfinite(number):
         raise BadInput(f"{path} is {value}; it must be finite")
-      if least is not None and value < least:
+      if least is not None and number < least:
         raise BadInput(f"{path} is {value}; it must be at least {least}")
-      if most is not None and value > most:
+      if most is not None and number > most:
         raise BadInput(f"{path} is {value}; it must be at most {most}")
 
 
@@ -152,6 +154,10 @@ def _fits(value: Any, hint: Any) -> bool:
   origin = typing.get_origin(hint)
   if origin is Literal:
     return value in typing.get_args(hint)
+  if origin is tuple:  # tuple[X, ...], not empty
+    return (
+      isinstance(value, tuple) and bool(value) and all(_fits(v, hint.__args__[0]) for v in value)
+    )
   if origin in (typing.Union, types.UnionType):
     return any(_fits(value, h) for h in typing.get_args(hint))
   if hint is float:
@@ -164,6 +170,8 @@ def _fits(value: Any, hint: Any) -> bool:
 def _name(hint: Any) -> str:
   if typing.get_origin(hint) is Literal:
     return "one of " + ", ".join(map(repr, typing.get_args(hint)))
+  if typing.get_origin(hint) is tuple:
+    return f"a tuple of {_name(hint.__args__[0])}"
   return getattr(hint, "__name__", str(hint))
 
 
@@ -187,12 +195,13 @@ def from_dict(cls: type, values: dict[str, Any], source: str) -> Any:
     for name in values:
       if name not in hints:
         raise BadInput(f"{source}: unknown field {prefix}{name}{nearest(name, hints)}")
-    return cls(
-      **{
-        name: build(hints[name], value, f"{prefix}{name}.") if isinstance(value, dict) else value
-        for name, value in values.items()
-      }
-    )
+
+    def read(name: str, value: Any) -> Any:
+      if isinstance(value, list):  # JSON knows no tuples
+        return tuple(value)
+      return build(hints[name], value, f"{prefix}{name}.") if isinstance(value, dict) else value
+
+    return cls(**{name: read(name, value) for name, value in values.items()})
 
   config = build(cls, values, "")
   check(config)

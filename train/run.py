@@ -6,6 +6,8 @@ evaluate("runs/digits")               figures of the finished stages, computed a
 """
 
 import pathlib
+import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -15,12 +17,12 @@ from tensorboardX import SummaryWriter
 
 from train import config, loop, parallel
 from train.checkpoint import Checkpoints, to_host
-from train.config import Experiment, Parallel
+from train.config import Experiment, Parallel, TrainingStage
 from train.data import Split, data_dir, open_split, prepare
 from train.errors import BadInput, Failed, Preempted
 from train.experiments import make_task
 from train.report import console, write_png
-from train.task import Finished, Task
+from train.task import Finished, Splits, Task, Work
 from train.workdir import Workdir
 
 
@@ -39,6 +41,7 @@ class Plan(NamedTuple):
   splits: tuple[Split, Split]
   data: str  # which prepared dataset that is
   mesh: jax.sharding.Mesh
+  tasks: dict[str, Task | Work]  # with shapes in place of what earlier stages learn
 
 
 def plan(experiment: Experiment) -> Plan:
@@ -53,19 +56,33 @@ def plan(experiment: Experiment) -> Plan:
       raise BadInput(f"{path} is float64; set JAX_ENABLE_X64=1 as well, or take float32")
   mesh = parallel.make_mesh(experiment.parallel)
   for name, stage in config.stages(experiment).items():
-    parallel.check_batch(mesh, stage.batch_size, f"{name}.batch_size")
+    if isinstance(stage, TrainingStage):
+      parallel.check_batch(mesh, stage.batch_size, f"{name}.batch_size")
   splits = _open(experiment)
-  finished = {}
+  tasks = abstract_tasks(experiment, splits[0])
+  return Plan(experiment, splits, _identity(experiment), mesh, tasks)
+
+
+def abstract_tasks(experiment: Experiment, split: Split) -> dict[str, Task | Work]:
+  """Every stage's task, made as if the stages before it were finished; computes nothing.
+
+  Raises:
+    BadInput: a stage's fields, the images, or how they fit each other.
+  """
+  finished: dict[str, Finished] = {}
   for name in config.stages(experiment):
     try:
-      task = make_task(experiment, name, splits[0], finished)
+      task = make_task(experiment, name, split, finished)
+      if isinstance(task, Work):
+        finished[name] = Finished(None, None, {}, task)
+        continue
       abstract = jax.eval_shape(task.init, jax.eval_shape(lambda: jax.random.key(0)))
     except BadInput:
       raise
     except ValueError as error:  # a model that can't take these images or these fields
       raise BadInput(f"{name}: {error}") from None
     finished[name] = Finished(task.model, abstract, {}, task)
-  return Plan(experiment, splits, _identity(experiment), mesh)
+  return {name: done.task for name, done in finished.items()}
 
 
 def _identity(experiment: Experiment) -> str:
@@ -91,44 +108,91 @@ def fit(experiment: Experiment, folder: str | pathlib.Path) -> Run:
   """
   workdir = Workdir(folder)
   workdir.check(experiment)
-  experiment, splits, data, mesh = plan(experiment)
-  first = jax.process_index() == 0
+  experiment, splits, data, mesh, _ = plan(experiment)
   _claim(workdir, experiment, data)
   stop = loop.StopRequest()
   try:
     finished: dict[str, Finished] = {}
-    for index, (name, stage) in enumerate(config.stages(experiment).items()):
+    names = list(config.stages(experiment))
+    for name in names:
       task = make_task(experiment, name, splits[0], finished)
-      done = workdir.done(name)
-      if done is None or done["steps"] < stage.steps:
-        program = parallel.compile_task(task, mesh, experiment.parallel.mode)
-        checkpoints = Checkpoints(
-          workdir.checkpoints(name),
-          select=task.select,
-          keep=experiment.log.keep_checkpoints,
-          decided_by=_full_paths(experiment, name, task),
-        )
-        try:
-          seconds = loop.train(
-            name, stage, task, program, experiment, splits, checkpoints, workdir.path,
-            jax.random.fold_in(jax.random.key(experiment.seed), index),
-            experiment.seed + index, stop,
-          )  # fmt: skip
-        finally:
-          checkpoints.close()
-        finished[name] = _best(workdir, name, task)
-        if first:
-          _finish(workdir, name, stage.steps, finished[name], splits, seconds)
-        _wait_for_all(f"{name} finished")
-        if stop() and name != list(config.stages(experiment))[-1]:
-          raise Preempted(f"stopped when {name} was finished")
+      if _is_done(workdir, experiment, name):
+        if jax.process_index() == 0:
+          steps = workdir.done(name)["steps"]
+          console.print(f"{name}: done ({steps} steps)" if steps else f"{name}: done")
+        finished[name] = _result(workdir, name, task)
+        continue
+      if isinstance(task, Work):
+        finished[name] = _work(workdir, name, task, splits, stop)
       else:
-        if first:
-          console.print(f"{name}: done ({done['steps']} steps)")
-        finished[name] = _best(workdir, name, task)
+        finished[name] = _train(workdir, experiment, name, task, finished, splits, mesh, stop)
+      _wait_for_all(f"{name} finished")
+      if stop() and name != names[-1]:
+        raise Preempted(f"stopped when {name} was finished")
     return Run(experiment, finished, splits)
   finally:
     workdir.release()
+
+
+def _is_done(workdir: Workdir, experiment: Experiment, name: str) -> bool:
+  done, stage = workdir.done(name), config.stages(experiment)[name]
+  return done is not None and done["steps"] >= getattr(stage, "steps", 0)
+
+
+def _work(
+  workdir: Workdir, name: str, task: Work, splits: Splits, stop: Callable[[], bool]
+) -> Finished:
+  start = time.monotonic()
+  folder = workdir.path / name
+  if jax.process_index() == 0:
+    console.print(f"{name}: {sum(map(len, splits)):,} examples")
+  task.run(folder, splits, stop)
+  made = task.open(folder)
+  figures = task.figures(made)
+  if jax.process_index() == 0:
+    seconds = round(time.monotonic() - start, 1)
+    record = {"steps": 0, "figures": figures, "seconds": seconds, "pictures": []}
+    workdir.finish(name, record)
+  return Finished(None, None, figures, task, made)
+
+
+def _train(
+  workdir: Workdir,
+  experiment: Experiment,
+  name: str,
+  task: Task,
+  finished: dict[str, Finished],
+  splits: Splits,
+  mesh: jax.sharding.Mesh,
+  stop: Callable[[], bool],
+) -> Finished:
+  stages = config.stages(experiment)
+  index, stage = list(stages).index(name), stages[name]
+  data = _examples(task, finished, splits)
+  program = parallel.compile_task(task, mesh, experiment.parallel.mode)
+  checkpoints = Checkpoints(
+    workdir.checkpoints(name),
+    select=task.select,
+    keep=experiment.log.keep_checkpoints,
+    decided_by=_full_paths(experiment, name, task),
+  )
+  try:
+    seconds = loop.train(
+      name, stage, task, program, experiment, data, checkpoints, workdir.path,
+      jax.random.fold_in(jax.random.key(experiment.seed), index),
+      experiment.seed + index, stop,
+    )  # fmt: skip
+  finally:
+    checkpoints.close()
+  result = _result(workdir, name, task)
+  if jax.process_index() == 0:
+    _finish(workdir, name, stage.steps, result, data, splits, seconds)
+  return result
+
+
+def _examples(task: Task, finished: dict[str, Finished], splits: Splits) -> Splits:
+  """What a task trains and is evaluated on."""
+  return splits if task.reads is None else finished[task.reads].splits
 
 
 def _claim(workdir: Workdir, experiment: Experiment, data: str) -> None:
@@ -157,12 +221,13 @@ def _finish(
   name: str,
   steps: int,
   result: Finished,
-  splits: tuple[Split, Split],
+  data: Splits,
+  splits: Splits,
   seconds: float,
 ) -> None:
   """Pictures first, the record that all is done last."""
   task = result.task
-  pictures = task.pictures(result.state, task.context, splits[1])
+  pictures = task.pictures(result.state, task.context, data[1])
   for title, picture in pictures.items():
     write_png(workdir.path / f"{title}.png", picture)
   with SummaryWriter(str(workdir.path)) as events:
@@ -173,8 +238,11 @@ def _finish(
   workdir.finish(name, record | {"pictures": [f"{title}.png" for title in pictures]})
 
 
-def _best(workdir: Workdir, name: str, task: Task) -> Finished:
-  """The stage's best checkpoint by its held-out figure, on the host."""
+def _result(workdir: Workdir, name: str, task: Task | Work) -> Finished:
+  """What a finished stage made: its examples, or its best state by its held-out figure."""
+  if isinstance(task, Work):
+    made = task.open(workdir.path / name)
+    return Finished(None, None, workdir.done(name)["figures"], task, made)
   folder = workdir.checkpoints(name)
   if not folder.is_dir():
     raise BadInput(f"{workdir.path} has no checkpoint of {name}: {folder} is missing")
@@ -229,7 +297,7 @@ def load(folder: str | pathlib.Path) -> Run:
   finished: dict[str, Finished] = {}
   for name in names:
     task = make_task(experiment, name, splits[0], finished)
-    finished[name] = _best(workdir, name, task)
+    finished[name] = _result(workdir, name, task)
   return Run(experiment, finished, splits)
 
 
@@ -240,10 +308,14 @@ def evaluate(folder: str | pathlib.Path) -> dict[str, dict[str, float]]:
   figures = {}
   for name, done in run.stages.items():
     stage, task = config.stages(run.config)[name], done.task
+    if isinstance(task, Work):
+      figures[name] = task.figures(done.splits)
+      continue
     batch_size = -(-stage.batch_size // mesh.size) * mesh.size
     program = parallel.compile_task(task, mesh, "jit")
     state, context = program.put(done.state), program.put(task.context)
-    held_out = loop.evaluate(task, program, state, context, run.splits[1], batch_size)
+    held_out_split = _examples(task, run.stages, run.splits)[1]
+    held_out = loop.evaluate(task, program, state, context, held_out_split, batch_size)
     figures[name] = held_out | task.judged(done.state, task.context, *run.splits)
   return figures
 

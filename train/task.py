@@ -1,5 +1,6 @@
 """What a stage is to the loop: pure functions over pytrees, made by a file in train/tasks/."""
 
+import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,7 +10,9 @@ from flax import linen as nn
 
 State = Any  # a NamedTuple with a field `step`
 Context = Any  # what earlier stages learned, read but never changed
-Batch = dict[str, jax.Array]  # image u8[B, H, W, C], label i32[B], index i32[B], mask bool[B]
+# image u8[B, H, W, C] or codes (i32[B, h, w], ...), label i32[B], index i32[B], mask bool[B]
+Batch = dict[str, Any]
+Splits = tuple[Any, Any]  # training and held-out, of images or of codes
 
 
 class Task(NamedTuple):
@@ -36,12 +39,28 @@ class Task(NamedTuple):
   context: Context
   # leaf path (a regular expression) -> the fields, of the stage or by path, that decide its shape
   decided_by: Mapping[str, Sequence[str]]
+  # one example's shapes and types by its names in a batch, but for the index
+  example: dict[str, Any]
+  # the stage whose codes are the examples; None: they are images
+  reads: str | None = None
+
+
+class Work(NamedTuple):
+  """A stage that does not train but makes the examples of those after it."""
+
+  # (folder, splits, stop): does what is left to be done; may raise Preempted
+  run: Callable[[pathlib.Path, Splits, Callable[[], bool]], None]
+  # (folder) -> what `run` made, training and held-out
+  open: Callable[[pathlib.Path], Splits]
+  # (what `run` made) -> figures
+  figures: Callable[[Splits], dict[str, float]]
 
 
 class Finished(NamedTuple):
   """A stage that is done: its model, its best state on the host, and its figures."""
 
-  model: nn.Module
+  model: nn.Module | None
   state: State
   figures: dict[str, float]
-  task: Task
+  task: Task | Work
+  splits: Splits | None = None  # the examples that a `Work` made

@@ -4,6 +4,7 @@ config.json            the kind of experiment, its resolved config, and which pr
 metrics.jsonl          one line an event; train and eval figures by stage and step
 events.out.tfevents.*  the same for TensorBoard
 STAGE/checkpoints/     Orbax checkpoints, one folder a step
+STAGE/train/, STAGE/held_out/   codes, of a stage that extracts them
 STAGE/done.json        written last, when a stage is finished: its steps and figures
 *.png                  pictures
 """
@@ -61,8 +62,8 @@ class Workdir:
   def _check_lengths(self, old: Experiment, new: Experiment) -> None:
     names = list(configs.stages(new))
     for i, name in enumerate(names[:-1]):
-      before, after = configs.stages(old)[name].steps, configs.stages(new)[name].steps
-      begun = [later for later in names[i + 1 :] if self.checkpoints(later).exists()]
+      before, after = (getattr(configs.stages(e)[name], "steps", 0) for e in (old, new))
+      begun = [later for later in names[i + 1 :] if (self.path / later).exists()]
       if before != after and begun:
         raise BadInput(
           f"{name}.steps: {before} -> {after}, but {begun[0]} has begun to learn from {name} "

@@ -1,5 +1,14 @@
 """vqlab: discrete and structured representation learning as pure functions in JAX."""
 
-from vqlab import autoencoders, metrics, nn, priors, quantize
+from vqlab import autoencoders, features, generation, interop, metrics, nn, priors, quantize
 
-__all__ = ["autoencoders", "metrics", "nn", "priors", "quantize"]
+__all__ = [
+  "autoencoders",
+  "features",
+  "generation",
+  "interop",
+  "metrics",
+  "nn",
+  "priors",
+  "quantize",
+]

@@ -25,6 +25,7 @@ def all_sums(x, y, codes, logits, mask=None):
     "error": metrics.squared_error(x, y, mask=mask),
     "counts": metrics.code_counts(codes, num_codes=K, mask=mask),
     "nll": metrics.negative_log_likelihood(logits, codes, mask=mask),
+    "right": metrics.accuracy(logits, codes, k=2, mask=mask),
   }
 
 
@@ -48,7 +49,31 @@ def test_values_against_numpy(data):
   np.testing.assert_allclose(
     metrics.perplexity(sums["counts"]), np.exp(-(p * np.log(p)).sum()), rtol=1e-5
   )
+  np.testing.assert_allclose(
+    metrics.unigram_entropy(sums["counts"]), -(p * np.log(p)).sum(), rtol=1e-5
+  )
   np.testing.assert_allclose(metrics.usage(sums["counts"]), (counts > 0).mean(), rtol=1e-6)
+  best = np.argsort(-logits, axis=-1)[..., :2]
+  right = (best == codes[..., None]).any(-1)
+  np.testing.assert_allclose(metrics.mean(sums["right"]), right.mean(), rtol=1e-6)
+
+
+def test_accuracy_of_ties_nan_and_ignored_labels():
+  logits = jnp.zeros((4, 3)).at[3].set(jnp.nan)
+  labels = jnp.array([0, 1, 2, 0])
+  assert metrics.accuracy(logits, labels).sum == 1
+  assert metrics.accuracy(logits, labels, k=2).sum == 2
+  assert metrics.accuracy(logits, labels, k=3) == (3, 4)
+  assert metrics.accuracy(logits, jnp.array([0, -1, -1, -1])) == (1, 1)
+
+
+def test_levels_add_up():
+  bits = metrics.total_bits_per_dim([jnp.float32(3.41), jnp.float32(3.45)], [1024, 4096], 196608)
+  # VQ-VAE-2 at 256 x 256: 1024 top and 4096 bottom codes.
+  np.testing.assert_allclose(bits, (1024 * 3.41 + 4096 * 3.45) / np.log(2) / 196608, rtol=1e-6)
+  for nats, codes in (([1.0], [1, 2]), ([], [])):
+    with pytest.raises(ValueError, match="one figure and one number of codes a level"):
+      metrics.total_bits_per_dim(nats, codes, 10)
 
 
 def test_uniform_and_single_codes():
@@ -118,6 +143,8 @@ def test_devices_merge_to_the_whole(data):
       r"code_counts: mask must be bool over leading",
     ),
     (lambda x, c: metrics.negative_log_likelihood(x, c), r"codes must be int\[16, 4, 4\]"),
+    (lambda x, c: metrics.accuracy(x, c), r"labels must be int\[16, 4, 4\]"),
+    (lambda x, c: metrics.accuracy(x, x[..., 0].astype(int), k=4), r"k is 4; .* in \[1, 3\]"),
   ],
 )
 def test_bad_input_is_named(data, call, message):

@@ -97,11 +97,11 @@ def test_shipped_configs_load_and_are_recorded(name):
 )
 def test_the_papers_experiments(name, shape, codes):
   """Values of section 4 of arXiv 1711.00937."""
-  from train.tasks.prior import code_shape
+  from train.tasks import networks
 
   experiment = config.load(name)
   tokenizer = experiment.tokenizer
-  assert code_shape(tokenizer, shape) == codes
+  assert networks.of(tokenizer, shape).shapes == (codes,)
   assert tokenizer.codebook.num_codes == 512
   assert tokenizer.codebook.update == "gradient"  # the EMA was "not used for the experiments"
   assert (tokenizer.steps, tokenizer.batch_size) == (250_000, 128)

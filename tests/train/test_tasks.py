@@ -48,14 +48,14 @@ def run(data_dir, stage="tokenizer", steps=3, **fields):
 
 def test_an_ema_codebook_is_out_of_the_optimizers_reach(data_dir):
   first, last, _, _ = run(data_dir)
-  assert "codebook" not in first.params and last.codebook.step == 3
-  assert not np.array_equal(first.codebook.codebook, last.codebook.codebook)
+  assert "codebooks" not in first.params and last.codebooks[0].step == 3
+  assert not np.array_equal(first.codebooks[0].codebook, last.codebooks[0].codebook)
 
 
 def test_a_gradient_codebook_is_a_leaf_of_params(data_dir):
   first, last, _, _ = run(data_dir, codebook=Codebook(num_codes=16, dim=4, update="gradient"))
-  assert first.codebook is None and first.params["codebook"].shape == (16, 4)
-  assert not np.array_equal(first.params["codebook"], last.params["codebook"])
+  assert first.codebooks is None and first.params["codebooks"][0].shape == (16, 4)
+  assert not np.array_equal(first.params["codebooks"][0], last.params["codebooks"][0])
 
 
 @pytest.mark.parametrize(("stage", "figure"), [("tokenizer", "mse"), ("prior", "loss")])

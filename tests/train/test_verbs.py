@@ -84,7 +84,8 @@ def test_reconstruct(tiny_run, train, tmp_path):
     with Image.open(tmp_path / "out" / f"{path.stem}.png") as picture:
       assert picture.size[0] > 1.9 * picture.size[1]  # side by side
     figures = json.loads((tmp_path / "out" / f"{path.stem}.json").read_text())
-    assert np.load(tmp_path / "out" / f"{path.stem}.npy").shape == (4, 4)
+    with np.load(tmp_path / "out" / f"{path.stem}.npz") as saved:
+      assert saved["codes"].shape == (4, 4)
     assert f"{figures['psnr']:.2f}" in out
 
 
@@ -95,7 +96,7 @@ def test_load_gives_models_states_and_config(tiny_run, data_dir, monkeypatch):
   tokenizer, prior = done.stages["tokenizer"], done.stages["prior"]
   images, labels = done.splits[1].gather(np.arange(4))
   codes = vqvae.encode(
-    tokenizer.model, tokenizer.state.params["network"], tokenizer.state.codebook.codebook,
+    tokenizer.model, tokenizer.state.params["network"], tokenizer.state.codebooks[0].codebook,
     images.astype(np.float32) / 255 - 0.5,
   )  # fmt: skip
   nats = -priors.log_prob(prior.model, prior.state.params, codes, cond=labels)

@@ -60,9 +60,9 @@ class StateDict:
       raise ValueError(f"{self._what}: {key!r} holds NaN or infinity")
     return array
 
-  def ignore(self, prefix: str) -> None:
-    """Tensors whose keys begin so are known and not needed."""
-    self._taken.update(key for key in self._tensors if key.startswith(prefix))
+  def ignore(self, *, prefix: str = "", suffix: str = "") -> None:
+    """Tensors whose keys begin and end so are known and not needed."""
+    self._taken.update(k for k in self._tensors if k.startswith(prefix) and k.endswith(suffix))
 
   def done(self) -> None:
     """Raises ValueError that names every tensor that was missing or not taken."""

@@ -1,21 +1,39 @@
 """Figures of merit as sums that merge over batches and devices, finalized once."""
 
-from vqlab.metrics.codes import code_counts, perplexity, usage
+from vqlab.metrics.accuracy import accuracy
+from vqlab.metrics.codes import code_counts, perplexity, unigram_entropy, usage
+from vqlab.metrics.frechet import FeatureSums, Moments, feature_sums, frechet_distance, moments
 from vqlab.metrics.images import psnr, squared_error
-from vqlab.metrics.likelihood import bits_per_dim, negative_log_likelihood
+from vqlab.metrics.inception_score import ClassSums, InceptionScore, class_sums, inception_score
+from vqlab.metrics.likelihood import bits_per_dim, negative_log_likelihood, total_bits_per_dim
+from vqlab.metrics.precision_recall import PrecisionRecall, precision_recall
 from vqlab.metrics.sums import Total, across, mean, merge, total
 
 __all__ = [
+  "ClassSums",
+  "FeatureSums",
+  "InceptionScore",
+  "Moments",
+  "PrecisionRecall",
   "Total",
+  "accuracy",
   "across",
   "bits_per_dim",
+  "class_sums",
   "code_counts",
+  "feature_sums",
+  "frechet_distance",
+  "inception_score",
   "mean",
   "merge",
+  "moments",
   "negative_log_likelihood",
   "perplexity",
+  "precision_recall",
   "psnr",
   "squared_error",
   "total",
+  "total_bits_per_dim",
+  "unigram_entropy",
   "usage",
 ]

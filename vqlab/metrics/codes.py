@@ -25,17 +25,28 @@ def code_counts(indices: jax.Array, *, num_codes: int, mask: jax.Array | None = 
   return jnp.zeros(num_codes, jnp.float32).at[where].add(1.0, mode="drop")
 
 
+def unigram_entropy(counts: jax.Array) -> jax.Array:
+  """Entropy of the codes' frequencies in nats a code: from 0 (one code only) to log K.
+
+  What a code costs that is coded by its frequency alone; a prior is worth what it saves of this.
+
+  Args:
+    counts: [..., K], how often each code occurs; only their ratios matter. 0 where all are 0.
+  """
+  counts = jnp.asarray(counts)
+  counts = counts.astype(at_least_float32(counts.dtype))
+  total = jnp.sum(counts, axis=-1, keepdims=True)
+  p = counts / jnp.where(total > 0, total, 1)
+  return -jnp.sum(jnp.where(p > 0, p * jnp.log(jnp.where(p > 0, p, 1)), 0), axis=-1)
+
+
 def perplexity(counts: jax.Array) -> jax.Array:
   """exp of the entropy of the codes' frequencies: from 1 (one code only) to K (all alike).
 
   Args:
     counts: [..., K], how often each code occurs; only their ratios matter. 1 where all are 0.
   """
-  counts = jnp.asarray(counts)
-  counts = counts.astype(at_least_float32(counts.dtype))
-  total = jnp.sum(counts, axis=-1, keepdims=True)
-  p = counts / jnp.where(total > 0, total, 1)
-  return jnp.exp(-jnp.sum(jnp.where(p > 0, p * jnp.log(jnp.where(p > 0, p, 1)), 0), axis=-1))
+  return jnp.exp(unigram_entropy(counts))
 
 
 def usage(counts: jax.Array) -> jax.Array:

@@ -1,6 +1,7 @@
 """Likelihood of codes under a prior."""
 
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -50,3 +51,30 @@ def bits_per_dim(
     dims_per_example: H * W * C.
   """
   return nats_per_code * codes_per_example / (math.log(2) * dims_per_example)
+
+
+def total_bits_per_dim(
+  nats_by_level: Sequence[jax.Array], codes_by_level: Sequence[int], dims: int
+) -> jax.Array:
+  """What all levels of codes of an example cost together, in bits a dimension of the example.
+
+  A hierarchy's priors multiply, p(top) p(bottom | top), so their costs add up. The rate of the
+  codes alone, as `bits_per_dim`.
+
+  Args:
+    nats_by_level: of each level, mean of `negative_log_likelihood`, given the levels above it.
+    codes_by_level: of each level, codes an example: h * w * G.
+    dims: H * W * C.
+
+  Raises:
+    ValueError: the two sequences differ in length, or are empty.
+  """
+  if len(nats_by_level) != len(codes_by_level) or not codes_by_level:
+    raise ValueError(
+      f"total_bits_per_dim: one figure and one number of codes a level; "
+      f"found {len(nats_by_level)} and {len(codes_by_level)}"
+    )
+  return sum(
+    bits_per_dim(nats, codes_per_example=codes, dims_per_example=dims)
+    for nats, codes in zip(nats_by_level, codes_by_level, strict=True)
+  )

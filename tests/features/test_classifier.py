@@ -1,0 +1,136 @@
+"""Small classifiers and the Classification Accuracy Score, on scikit-learn's 8x8 digits."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from vqlab import features, metrics
+
+TINY = features.SmallClassifier(num_classes=10, widths=(8, 16), blocks=1)
+ADAM = optax.adam(1e-2)
+
+
+@pytest.fixture(scope="module")
+def digits():
+  load = pytest.importorskip("sklearn.datasets").load_digits
+  images, labels = load(return_X_y=True)
+  order = np.random.default_rng(0).permutation(len(labels))
+  images = (images * 15.9).astype(np.uint8).reshape(-1, 8, 8, 1)[order]
+  labels = labels.astype(np.int32)[order]
+  return (images[:1200], labels[:1200]), (images[1200:], labels[1200:])
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 1), (33, 9, 3)])
+def test_shapes_of_any_size(shape):
+  model = features.SmallClassifier(num_classes=7)
+  images = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
+  params = jax.eval_shape(model.init, jax.random.key(0), images)
+  assert set(params) == {"params"}
+  assert jax.eval_shape(model.apply, params, images).shape == (2, 7)
+  pooled = jax.eval_shape(lambda p, x: model.apply(p, x, method="features"), params, images)
+  assert pooled.shape == (2, 128)
+
+
+def test_examples_are_independent_and_dropout_is_for_training():
+  x = jax.random.normal(jax.random.key(0), (4, 8, 8, 1))
+  params = TINY.init(jax.random.key(1), x)
+  apply = jax.jit(TINY.apply, static_argnames=("train", "method"))
+  whole = apply(params, x)
+  np.testing.assert_allclose(apply(params, x[2:]), whole[2:], rtol=1e-4, atol=1e-5)
+  rngs = [{"dropout": jax.random.key(i)} for i in (0, 0, 1)]
+  first, again, other = (apply(params, x, train=True, rngs=r) for r in rngs)
+  np.testing.assert_array_equal(first, again)
+  assert not np.allclose(first, other) and not np.allclose(first, whole)
+  head = params["params"]["head"]
+  logits = apply(params, x, method="features") @ head["kernel"] + head["bias"]
+  np.testing.assert_allclose(logits, whole, rtol=1e-4, atol=1e-5)
+
+
+def test_bytes_are_scaled_and_bfloat16_gives_float32_logits():
+  x = jax.random.randint(jax.random.key(0), (2, 8, 8, 1), 0, 256).astype(jnp.uint8)
+  model = TINY.clone(dtype=jnp.bfloat16)
+  params = TINY.init(jax.random.key(1), x)
+  exact = TINY.apply(params, x)
+  floats = x.astype(jnp.float32) / 255 - 0.5
+  np.testing.assert_allclose(TINY.apply(params, floats), exact, rtol=1e-4, atol=1e-5)
+  rough = model.apply(params, x)
+  assert rough.dtype == jnp.float32
+  np.testing.assert_allclose(rough, exact, atol=0.1)
+
+
+def test_score_tells_good_samples_from_bad(digits):
+  (images, labels), (real, real_labels) = digits
+  options = {"model": TINY, "num_steps": 240, "batch_size": 64, "optimizer": ADAM}
+  key = jax.random.key(0)
+  score = features.classification_accuracy_score(key, images, labels, real, real_labels, **options)
+  assert score.top1 > 0.93 and score.top5 > 0.99
+  assert score.losses.shape == (240,) and score.losses[-1] < 0.3 < score.losses[0]
+  # A model that drops three classes loses their share.
+  some = np.flatnonzero(labels < 7)[:800]
+  some = np.resize(some, 1200)
+  worse = features.classification_accuracy_score(
+    key, images[some], labels[some], real, real_labels, **options
+  )
+  assert 0.55 < worse.top1 < 0.75
+
+
+def test_linear_classifier_equals_logistic_regression(digits):
+  linear_model = pytest.importorskip("sklearn.linear_model")
+  (images, labels), (real, real_labels) = digits
+  flat = lambda x: x.reshape(len(x), -1) / 255 - 0.5
+  theirs = linear_model.LogisticRegression(max_iter=500).fit(flat(images), labels)
+  score, again = (
+    features.classification_accuracy_score(
+      jax.random.key(0), images, labels, real, real_labels,
+      model=features.LinearClassifier(10), num_steps=1000, optimizer=ADAM,
+    )
+    for _ in range(2)
+  )  # fmt: skip
+  assert abs(score.top1 - theirs.score(flat(real), real_labels)) < 0.02
+  np.testing.assert_array_equal(again.losses, score.losses)
+
+
+def test_accuracy_of_a_classifier_whatever_the_batch(digits):
+  _, (real, labels) = digits
+  model = features.LinearClassifier(10)
+  params = model.init(jax.random.key(0), real)["params"]
+  logits = model.apply({"params": params}, real)
+  for size in (100, 1024):
+    top1, top3 = features.classifier_accuracy(
+      model, params, real, labels, ks=(1, 3), batch_size=size
+    )
+    assert top1 == metrics.accuracy(logits, jnp.asarray(labels))
+    assert top3 == metrics.accuracy(logits, jnp.asarray(labels), k=3)
+
+
+def test_an_epoch_sees_every_example_once():
+  # The gradient of this "model" counts how often each example was seen.
+  class Counter(nn.Module):
+    @nn.compact
+    def __call__(self, x, train=False):
+      seen = self.param("seen", nn.initializers.zeros, (12,))
+      return jnp.stack([x @ seen, jnp.zeros(len(x))], axis=-1)
+
+  fitted = features.fit_classifier(
+    jax.random.key(0), Counter(), jnp.eye(12), jnp.zeros(12, jnp.int32),
+    num_steps=3, batch_size=4, optimizer=optax.sgd(8.0),
+  )  # fmt: skip
+  np.testing.assert_allclose(fitted.params["seen"], 1.0, rtol=1e-6)  # 8 * (1/4) * 1/2 each
+
+
+def test_bad_input_is_named(digits):
+  (images, labels), _ = digits
+  key = jax.random.key(0)
+  with pytest.raises(ValueError, match=r"labels int\[N\]"):
+    features.fit_classifier(key, TINY, images, labels[:-1])
+  with pytest.raises(ValueError, match="must be positive"):
+    features.fit_classifier(key, TINY, images, labels, num_steps=0)
+  with pytest.raises(ValueError, match="alike but for their number"):
+    features.classification_accuracy_score(key, images / 255, labels, images, labels, model=TINY)
+  with pytest.raises(ValueError, match="8 at least"):
+    TINY.init(key, jnp.zeros((1, 7, 8, 1)))
+  with pytest.raises(ValueError, match="multiples of 8"):
+    TINY.clone(widths=(12,)).init(key, jnp.zeros((1, 8, 8, 1)))

@@ -1,0 +1,94 @@
+"""Weights published for other frameworks, as variables of vqlab's networks.
+
+    variables = from_torch("inception_v3", torch.load(path, weights_only=True))
+    out = features.InceptionV3().apply(variables, images)
+
+Every tensor is read by its key and must have the shape that is expected; one that is missing, left
+over or of another shape is an error that names it. No other framework is imported: NumPy arrays
+will do, and so will tensors.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vqlab.interop import haiku, inception, vqvae2
+from vqlab.interop.state_dict import StateDict, conv_kernel, conv_transpose_kernel, to_numpy
+
+
+def from_torch(name: str, state_dict: Mapping[str, Any]) -> dict[str, Any]:
+  """Variables from a PyTorch state dict; keys may begin with "module.", as DataParallel's do.
+
+  Args:
+    name: what the state dict is of, and so what the variables are for:
+      "vqvae2": rosinality/vq-vae-2-pytorch's VQVAE -> {"params", "codebooks"} for
+        `autoencoders.vqvae2.VQVAE2`, see `vqlab/interop/vqvae2.py`.
+      "pixelsnail": its PixelSNAIL -> variables for `priors.PixelSNAIL`.
+      "inception_v3": pytorch-fid's and torch-fidelity's Inception -> {"params", "batch_stats"} for
+        `features.InceptionV3`.
+    state_dict: arrays or tensors by key.
+
+  Raises:
+    ValueError: an unknown name, or a state dict that does not fit.
+  """
+  converters = {
+    "inception_v3": inception.convert,
+    "pixelsnail": _pixelsnail,
+    "vqvae2": vqvae2.convert,
+  }
+  return _arrays(_chosen("from_torch", name, converters)(state_dict))
+
+
+def from_haiku(name: str, params: Mapping[str, Any], state: Mapping[str, Any]) -> Any:
+  """Variables from a Haiku model's parameters and state.
+
+  Args:
+    name: what they are of:
+      "vector_quantizer": `hk.nets.VectorQuantizerEMA` or `hk.nets.VectorQuantizer` -> CodebookState
+        with which training goes on as it would have.
+      "vqvae": the network of Sonnet's and Haiku's VQ-VAE example -> {"params", "codebooks"} for
+        `autoencoders.vqvae2.VQVAE2` with one level, see `vqlab/interop/haiku.py`.
+    params, state: arrays by module path and name, as `hk.transform_with_state` gives them.
+
+  Raises:
+    ValueError: an unknown name, or parameters that do not fit.
+  """
+  converters = {"vector_quantizer": haiku.convert_quantizer, "vqvae": haiku.convert_vqvae}
+  return _arrays(_chosen("from_haiku", name, converters)(params, state))
+
+
+def _pixelsnail(state_dict: Mapping[str, Any]) -> dict[str, Any]:
+  from vqlab.interop import pixelsnail  # not before it is asked for: it needs the prior
+
+  return pixelsnail.convert(state_dict)
+
+
+def _chosen(function: str, name: str, converters: dict[str, Any]) -> Any:
+  if name not in converters:
+    known = ", ".join(repr(known) for known in sorted(converters))
+    raise ValueError(f"{function}: name is {name!r}; it must be one of {known}")
+  return converters[name]
+
+
+def _arrays(tree: Any) -> Any:
+  """JAX arrays, float32 at least: weights stored in half precision are parameters like others."""
+
+  def one(x: Any) -> jax.Array:
+    x = np.asarray(x)
+    half = jnp.issubdtype(x.dtype, jnp.floating) and x.dtype.itemsize < 4
+    return jnp.asarray(x.astype(np.float32) if half else x)
+
+  return jax.tree.map(one, tree)
+
+
+__all__ = [
+  "StateDict",
+  "conv_kernel",
+  "conv_transpose_kernel",
+  "from_haiku",
+  "from_torch",
+  "to_numpy",
+]
