@@ -1,6 +1,6 @@
 """VQ-VAE-2 on photographs, small enough for two CPU cores.
 
-    python -m train fit vqvae2_small --workdir runs/photos --data.path PHOTOS
+python -m train fit vqvae2_small --workdir runs/photos --data.path PHOTOS
 """
 
 import dataclasses

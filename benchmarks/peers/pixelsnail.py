@@ -212,12 +212,3 @@ class PixelSNAIL(nn.Module):
 
   def _one_hot(self, codes: torch.Tensor) -> torch.Tensor:
     return F.one_hot(codes, self.num_codes).permute(0, 3, 1, 2).to(self.background.dtype)
-
-
-@torch.no_grad()
-def draw_rows(model: PixelSNAIL, codes: torch.Tensor, rows: list[int]) -> None:
-  """rosinality's sampling of some rows: for each position, the network on all rows so far."""
-  for row in rows:
-    for column in range(codes.shape[2]):
-      logits = model(codes[:, : row + 1])[:, :, row, column]
-      codes[:, row, column] = torch.multinomial(logits.softmax(1), 1)[:, 0]

@@ -125,7 +125,7 @@ def _folded(tensors: StateDict, place: str, shape: tuple[int, ...], mask: Any = 
   norm = np.sqrt((masked**2).sum(tuple(range(1, len(shape))), keepdims=True))
   if not norm.all():
     raise ValueError(f"{WHAT}: '{place}.weight_v' is zero for an output channel: it has no norm")
-  return (g * (masked / norm)).astype(v.dtype)
+  return (g * (masked / norm)).astype(np.result_type(v.dtype, np.float32))
 
 
 def _strict(tensors: StateDict, place: str, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
