@@ -4,6 +4,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from vqlab.priors import Conditions, PixelCNN, PixelSNAIL
@@ -24,7 +25,14 @@ def make_prior(shape, *, dtype=jnp.float64, seed=0, **fields):
     cond = jax.random.randint(
       jax.random.fold_in(key, 1), shape[:1], 0, model.num_classes, jnp.int32
     )
-  return model, random_params(model, jax.random.fold_in(key, 2), codes, cond), codes, cond
+  shapes = jax.eval_shape(model.init, key, codes, cond)["params"]
+  leaves, treedef = jax.tree.flatten(shapes)
+  keys = jax.random.split(jax.random.fold_in(key, 2), len(leaves))
+  scales = [0.5 if x.ndim < 3 else (x.size / x.shape[-1]) ** -0.5 for x in leaves]
+  params = [
+    s * jax.random.normal(k, x.shape, x.dtype) for s, k, x in zip(scales, keys, leaves, strict=True)
+  ]
+  return model, treedef.unflatten(params), codes, cond
 
 
 def make_snail(shape, *, upper=(), dtype=jnp.float64, seed=0, **fields):
@@ -43,33 +51,22 @@ def make_snail(shape, *, upper=(), dtype=jnp.float64, seed=0, **fields):
       **fields,
     },
   )
-  keys = jax.random.split(jax.random.key(seed), 3 + len(upper))
-  codes = jax.random.randint(keys[0], shape, 0, model.num_codes, jnp.int32)
-  labels = None
-  if model.num_classes:
-    labels = jax.random.randint(keys[1], shape[:1], 0, model.num_classes, jnp.int32)
-  levels = tuple(
-    jax.random.randint(k, (shape[0], h, w), 0, K, jnp.int32)
-    for k, (K, h, w) in zip(keys[3:], upper, strict=True)
-  )
-  cond = Conditions(labels, levels)
-  return model, random_params(model, keys[2], codes, cond, dense=None), codes, cond
+  # NumPy draws what JAX would compile a program for, one a shape.
+  rng = np.random.default_rng(seed)
 
+  def integers(size, *shape):
+    return jnp.asarray(rng.integers(size, size=shape), jnp.int32)
 
-def random_params(model, key, codes, cond, *, dense=0.5):
-  """Normal parameters: biases of deviation 0.5, kernels by fan-in, matrices of deviation `dense`
-  where it is not None."""
-  shapes = jax.eval_shape(model.init, key, codes, cond)["params"]
-  leaves, treedef = jax.tree.flatten(shapes)
-  keys = jax.random.split(key, len(leaves))
-  scales = [
-    0.5 if x.ndim < 2 else dense if dense and x.ndim == 2 else (x.size / x.shape[-1]) ** -0.5
-    for x in leaves
-  ]
-  params = [
-    s * jax.random.normal(k, x.shape, x.dtype) for s, k, x in zip(scales, keys, leaves, strict=True)
-  ]
-  return treedef.unflatten(params)
+  codes = integers(model.num_codes, *shape)
+  labels = integers(model.num_classes, shape[0]) if model.num_classes else None
+  cond = Conditions(labels, tuple(integers(K, shape[0], h, w) for K, h, w in upper))
+
+  def normal(x):
+    scale = 0.5 if x.ndim < 2 else (x.size / x.shape[-1]) ** -0.5
+    return jnp.asarray(scale * rng.standard_normal(x.shape), x.dtype)
+
+  shapes = jax.eval_shape(model.init, jax.random.key(0), codes, cond)["params"]
+  return model, jax.tree.map(normal, shapes), codes, cond
 
 
 @partial(jax.jit, static_argnums=0)

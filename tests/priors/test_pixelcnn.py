@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vqlab.priors import PixelCNN
+from vqlab.priors import Conditions, PixelCNN
 
 SHAPES = [(4, 5), (3, 4, 3)]  # H, W and codes per position
 
@@ -203,3 +203,5 @@ def test_codes_and_labels_must_be_integers():
     model.init(jax.random.key(0), codes.astype(jnp.float32), labels)
   with pytest.raises(ValueError, match=r"cond is float32\[2\]"):
     model.init(jax.random.key(0), codes, labels.astype(jnp.float32))
+  with pytest.raises(ValueError, match="codes of 1 upper levels; PixelCNN takes none"):
+    model.init(jax.random.key(0), codes, Conditions(labels, (codes,)))

@@ -15,10 +15,10 @@ W, or W * G, of them, and a sequence [B, T] is one row. Codes at or after it may
     codes = sample(key, model, params, (16, 32, 32), cond=labels, temperature=0.9)
     nats = log_prob(model, params, codes, cond=labels)
 
-`cond` is labels int[B], or `Conditions(labels, codes)` for a model that is conditioned on the codes
-of levels above. A model whose `cond` is more than labels below `num_classes` has a method
-`cond_ranges(cond) -> [(name, integers, size), ...]`, by which `sample` and `log_prob` refuse what is
-out of range.
+`cond` is labels int[B], or `Conditions(labels, codes)` for a model that is conditioned on the
+codes of levels above. Where it is more than labels below `num_classes`, the model has a method
+`cond_ranges(cond) -> [(name, integers, size), ...]`, by which `sample` and `log_prob` refuse what
+is out of range.
 
     PixelCNN      gated; several codes a position; cheap. The VQ-VAE paper's prior
     PixelSNAIL    deeper, with attention, conditioned on upper levels. VQ-VAE-2's priors

@@ -37,6 +37,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from vqlab.nn.causal import CausalConv, shift_down, shift_right
+from vqlab.priors.conditions import Conditions
 
 
 class PixelCNNCache(NamedTuple):
@@ -184,19 +185,20 @@ class PixelCNN(nn.Module):
     return self.param_dtype if self.dtype is None else self.dtype
 
   def __call__(
-    self, codes: jax.Array, cond: jax.Array | None = None, *, train: bool = False
+    self, codes: jax.Array, cond: jax.Array | Conditions | None = None, *, train: bool = False
   ) -> jax.Array:
     """The same as `logits`."""
     return self.logits(codes, cond, train=train)
 
   def logits(
-    self, codes: jax.Array, cond: jax.Array | None = None, *, train: bool = False
+    self, codes: jax.Array, cond: jax.Array | Conditions | None = None, *, train: bool = False
   ) -> jax.Array:
     """Logits of every code given the codes before it in raster order.
 
     Args:
       codes: int32[B, H, W], or int32[B, H, W, G] where G > 1; 0 <= codes < K.
-      cond: labels int32[B] where the model has classes, None where it has not.
+      cond: labels int32[B], or `Conditions` of them, where the model has classes, None where it
+        has not.
       train: whether dropout is on.
 
     Returns:
@@ -224,7 +226,9 @@ class PixelCNN(nn.Module):
     kernel, bias = (p.astype(self._logits_dtype) for p in (self.out_kernel, self.out_bias))
     return jnp.einsum("bhwgn,gnk->bhwgk", hidden, kernel) + bias
 
-  def init_cache(self, shape: tuple[int, ...], cond: jax.Array | None = None) -> PixelCNNCache:
+  def init_cache(
+    self, shape: tuple[int, ...], cond: jax.Array | Conditions | None = None
+  ) -> PixelCNNCache:
     """The cache before the first row, for codes of `shape`; raises as `logits` does."""
     self._check_shape(shape)
     B, _, W = shape[:3]
@@ -330,8 +334,12 @@ class PixelCNN(nn.Module):
     here = jax.lax.dynamic_slice(table, start, (1,) * n + table.shape[n:])
     return here.reshape(table.shape[n:]).astype(self._compute_dtype)
 
-  def _label_biases(self, cond: jax.Array | None, batch: int) -> jax.Array | None:
+  def _label_biases(self, cond: jax.Array | Conditions | None, batch: int) -> jax.Array | None:
     """The labels' biases [L, B, 4C], or None for an unconditional model."""
+    if isinstance(cond, Conditions):
+      if cond.codes:
+        raise ValueError(f"cond has codes of {len(cond.codes)} upper levels; PixelCNN takes none")
+      cond = cond.labels
     if not self.num_classes:
       if cond is not None:
         raise ValueError("cond was given to an unconditional model (num_classes=0); pass none")

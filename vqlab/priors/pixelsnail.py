@@ -38,8 +38,8 @@ from vqlab.nn.dtypes import at_least_float32
 from vqlab.nn.gated import GatedResidual, glu
 from vqlab.nn.strict import StrictCausalConvs, strict_conv
 from vqlab.priors.conditions import (
-  Conditions,
   ConditioningStack,
+  Conditions,
   as_conditions,
   checked_conditions,
   upsample,
@@ -175,7 +175,7 @@ class PixelSNAIL(nn.Module):
     )
     share = len(above) / (len(above) + len(left))
     self.embed_above = CodeConv(self.num_codes, C, above, scale=share, **types)
-    self.embed_left = CodeConv(self.num_codes, C, left, use_bias=False, scale=1 - share, **types)
+    self.embed_left = CodeConv(self.num_codes, C, left, scale=1 - share, **types)
     self.first = StrictCausalConvs(self.num_layers, C, R, k, **types)
     self.second = StrictCausalConvs(self.num_layers, R, 2 * C, k, **types)
     attended = C // 2 if self.attention_channels is None else self.attention_channels

@@ -245,7 +245,7 @@ def _check_cond(model: nn.Module, cond: PyTree) -> None:
   if hasattr(model, "cond_ranges"):
     ranges = model.cond_ranges(cond)
   else:
-    ranges = [("cond", cond, getattr(model, "num_classes", None))]
+    ranges = [("cond", getattr(cond, "labels", cond), getattr(model, "num_classes", None))]
   for name, values, size in ranges:
     _check_range(name, values, size)
 
