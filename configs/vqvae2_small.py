@@ -15,10 +15,10 @@ from train.tasks.vqvae2 import Codebook, VQVAE2Stage
 
 def get_config() -> VQVAE2Experiment:
   prior = PixelSNAILStage(
-    steps=1000,
+    steps=1500,
     batch_size=32,
-    eval_every=200,
-    checkpoint_every=200,
+    eval_every=300,
+    checkpoint_every=300,
     optimizer=Optimizer(learning_rate=1e-3, warmup_steps=50, schedule="cosine", clip_norm=1.0),
     channels=64,
     res_channels=64,
@@ -36,17 +36,17 @@ def get_config() -> VQVAE2Experiment:
       source="folder", path="photos", channels=3, eval_fraction=0.25, tile=64, tile_stride=16
     ),
     tokenizer=VQVAE2Stage(
-      steps=1500,
+      steps=3000,
       batch_size=32,
-      eval_every=250,
-      checkpoint_every=250,
+      eval_every=500,
+      checkpoint_every=500,
       optimizer=Optimizer(learning_rate=1e-3, warmup_steps=50, schedule="cosine"),
       channels=64,
       residual_channels=32,
-      codebook=Codebook(num_codes=128, dim=32),
+      codebook=Codebook(num_codes=256, dim=32),
     ),
     extract=ExtractStage(batch_size=128, shard_size=1024),
     top=prior,
-    bottom=dataclasses.replace(prior, attention=False, num_out_blocks=0),
+    bottom=dataclasses.replace(prior, steps=1200, attention=False, num_out_blocks=0),
     log=Log(every=50),
   )

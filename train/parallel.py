@@ -132,9 +132,18 @@ def _pmap_step(task: Task, mesh: Mesh) -> Callable:
   def step(state: State, context: Context, batch: Batch, key: jax.Array) -> tuple[State, Any]:
     with jax.transfer_guard("allow"):  # pmap takes its batch from the host
       out = compiled(state, context, jax.tree.map(_by_device, batch), key)
-    return jax.device_put(out, replicated)
+      return jax.tree.map(lambda x: _from_own_copies(x, replicated), out)
 
   return step
+
+
+def _from_own_copies(x: jax.Array, replicated: NamedSharding) -> jax.Array:
+  """A value that every process has computed, as one array on all devices; nothing is sent."""
+  if jax.process_count() == 1:
+    return jax.device_put(x, replicated)
+  own = x.addressable_data(0)
+  copies = [jax.device_put(own, device) for device in replicated.addressable_devices]
+  return jax.make_array_from_single_device_arrays(own.shape, replicated, copies)
 
 
 def _by_device(x: jax.Array) -> np.ndarray:

@@ -3,9 +3,11 @@
 import json
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -77,3 +79,43 @@ def lines(folder: pathlib.Path) -> list[dict]:
   """metrics.jsonl without its wall times."""
   records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
   return [{k: v for k, v in record.items() if k != "seconds"} for record in records]
+
+
+def close_to(one: pathlib.Path, folder: pathlib.Path) -> None:
+  """Asserts that a run on other devices tells the same story as the one on a single device."""
+  ours, theirs = lines(folder), lines(one)
+  assert [(r["stage"], r["step"], r["kind"]) for r in ours] == [
+    (r["stage"], r["step"], r["kind"]) for r in theirs
+  ]
+  for a, b in zip(ours, theirs, strict=True):
+    for figure in {"mse", "nats_per_code"} & a.keys():
+      np.testing.assert_allclose(a[figure], b[figure], rtol=1e-2)
+
+
+def free_port() -> int:
+  with socket.socket() as s:
+    s.bind(("localhost", 0))
+    return s.getsockname()[1]
+
+
+def fit_in_two_processes(
+  config: pathlib.Path, folder: pathlib.Path, environment: dict[str, str], *options: str
+) -> list[str]:
+  """`fit` as two processes that found each other; what each printed."""
+  distributed = ["--parallel.distributed", "True", "--parallel.num_processes", "2"]
+  distributed += ["--parallel.coordinator", f"localhost:{free_port()}", *options]
+  command = [sys.executable, "-m", "train", "fit", str(config), "--workdir", str(folder)]
+  workers = [
+    subprocess.Popen(
+      [*command, *distributed, "--parallel.process_id", str(i)],
+      cwd=ROOT,
+      env=environment,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+      text=True,
+    )
+    for i in range(2)
+  ]
+  logs = [worker.communicate(timeout=300)[0] for worker in workers]
+  assert all(worker.returncode == 0 for worker in workers), "\n----\n".join(logs)
+  return logs

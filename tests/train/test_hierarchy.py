@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.train.conftest import ROOT, lines
+from tests.train.conftest import ROOT, close_to, fit_in_two_processes, lines
 from train import run
 from train.tasks import networks
 from train.tasks.tokenizer import tokenizer
@@ -101,6 +101,16 @@ def test_evaluate_says_what_fit_said(hierarchy, train):
   bottom = json.loads((hierarchy / "bottom" / "done.json").read_text())["figures"]
   assert f"{bottom['nats_per_code']:.4f} nats a code" in out
   assert f"{bottom['total_bits_per_dim']:.4f} bits" in out
+
+
+def test_fit_by_pmap_in_two_processes(hierarchy, environment, tmp_path):
+  """Each writes every other shard; the same story as on a single device."""
+  folder = tmp_path / "two"
+  options = ("--parallel.mode", "pmap")
+  fit_in_two_processes(TINY2, folder, environment | {"JAX_NUM_CPU_DEVICES": "2"}, *options)
+  close_to(hierarchy, folder)
+  shards = sorted(p.name for p in (folder / "extract" / "train").glob("0*"))
+  assert shards == sorted(p.name for p in (hierarchy / "extract" / "train").glob("0*"))
 
 
 def test_finished_stages_are_not_done_again(hierarchy, train):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-import socket
 import subprocess
 import sys
 
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.train import tiny
-from tests.train.conftest import TINY, lines
+from tests.train.conftest import TINY, close_to, fit_in_two_processes, free_port
 from train import parallel
 from train.config import Parallel
 from train.data import open_split, train_batches
@@ -141,12 +140,6 @@ if jax.process_index() == 0:
 """
 
 
-def free_port() -> int:
-  with socket.socket() as s:
-    s.bind(("localhost", 0))
-    return s.getsockname()[1]
-
-
 def test_two_processes_equal_one(double, environment, tmp_path):
   from train.checkpoint import leaves_by_path
 
@@ -173,17 +166,6 @@ def test_two_processes_equal_one(double, environment, tmp_path):
         )
 
 
-def close_to(tiny_run, folder):
-  """Whether a run on other devices tells the same story as the one on a single device."""
-  ours, theirs = lines(folder), lines(tiny_run)
-  assert [(r["stage"], r["step"], r["kind"]) for r in ours] == [
-    (r["stage"], r["step"], r["kind"]) for r in theirs
-  ]
-  for a, b in zip(ours, theirs, strict=True):
-    for figure in {"mse", "nats_per_code"} & a.keys():
-      np.testing.assert_allclose(a[figure], b[figure], rtol=1e-2)
-
-
 def test_fit_by_pmap(tiny_run, train, tmp_path):
   folder = tmp_path / "pmap"
   args = ("fit", TINY, "--workdir", folder, "--parallel.mode", "pmap")
@@ -193,23 +175,8 @@ def test_fit_by_pmap(tiny_run, train, tmp_path):
 
 
 def test_fit_in_two_processes(tiny_run, environment, tmp_path):
-  folder, port = tmp_path / "two", free_port()
-  distributed = ["--parallel.distributed", "True", "--parallel.coordinator", f"localhost:{port}"]
-  workers = [
-    subprocess.Popen(
-      [sys.executable, "-m", "train", "fit", str(TINY), "--workdir", str(folder), *distributed,
-       "--parallel.num_processes", "2", "--parallel.process_id", str(i)],
-      cwd=ROOT,
-      env=environment,
-      stdout=subprocess.PIPE,
-      stderr=subprocess.STDOUT,
-      text=True,
-    )
-    for i in range(2)
-  ]  # fmt: skip
-  logs = [worker.communicate(timeout=240)[0] for worker in workers]
-  assert all(worker.returncode == 0 for worker in workers), "\n----\n".join(logs)
-  close_to(tiny_run, folder)
+  logs = fit_in_two_processes(TINY, tmp_path / "two", environment)
+  close_to(tiny_run, tmp_path / "two")
   assert "tiny is done" in logs[0] and "tiny is done" not in logs[1]
 
 

@@ -75,7 +75,7 @@ def write(
   description: Description,
   encode: Callable[[range], tuple[Sequence[np.ndarray], np.ndarray]],
   *,
-  between: Callable[[int], None] = lambda number: None,
+  between: Callable[[int], None] = lambda first: None,
   process_index: int = 0,
   process_count: int = 1,
 ) -> None:
@@ -84,17 +84,19 @@ def write(
   Args:
     folder: that `begin` made ready.
     encode: indices of examples -> the codes of every level [N, *shape], and labels [N].
-    between: called with a shard's number before it is written; may raise to stop.
+    between: called before every n shards with the number of the first, as often in each of the
+      processes, whether shards are there already or not; may raise to stop.
 
   Raises:
     BadInput: a file can't be written.
     ValueError: codes are not of the shape or in the range described.
   """
-  for number in range(process_index, description.num_shards, process_count):
+  for round_first in range(0, description.num_shards, process_count):
+    between(round_first)
+    number = round_first + process_index
     target = description.shard(folder, number)
-    if target.exists():
+    if number >= description.num_shards or target.exists():
       continue
-    between(number)
     first = number * description.shard_size
     indices = range(first, min(first + description.shard_size, description.examples))
     records = _records(description, indices, *encode(indices))

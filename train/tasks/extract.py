@@ -55,7 +55,6 @@ def make(experiment: Experiment, own: str, split: Split, finished: dict[str, Fin
       bar = Bar(f"extract {name}", 0, description.num_shards, quiet=jax.process_index() > 0)
 
       def between(number: int, bar: Bar = bar) -> None:
-        # By itself in each process: there is nothing to agree on, as shards are independent.
         if stop():
           raise Preempted("extract stopped between two shards")
         bar.update(number, {})

@@ -145,6 +145,59 @@ def test_one_bit_images(photos, folder_data):
   assert set(np.unique(images)) == {0, 255}
 
 
+def test_tiles(photos, folder_data):
+  """All squares of the stride in training; held-out ones side by side; of images of any size."""
+  rng = np.random.default_rng(0)
+  photos.mkdir()
+  for i, (width, height) in enumerate([(20, 12), (13, 9), (8, 8), (17, 30)] * 5):
+    pixels = rng.integers(0, 256, (height, width, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(photos / f"{i:03}.png")
+  options = {"tile": 8, "tile_stride": 3, "eval_fraction": 0.2}
+  splits = {name: open_split(folder_data(**options), name) for name in ("train", "eval")}
+  found = {
+    name: list(map(bytes, split.gather(range(len(split)))[0])) for name, split in splits.items()
+  }
+  expected = {3: {}, 8: {}}
+  for file in photos.iterdir():
+    whole = np.asarray(Image.open(file))
+    for stride in expected:
+      expected[stride][file] = [
+        whole[y : y + 8, x : x + 8].tobytes()
+        for y in range(0, whole.shape[0] - 7, stride)
+        for x in range(0, whole.shape[1] - 7, stride)
+      ]
+  held_out = {f for f, cuts in expected[8].items() if set(cuts) <= set(found["eval"])}
+  assert len(held_out) == 4 and splits["train"].image_shape == (8, 8, 3)
+  assert sorted(found["eval"]) == sorted(c for f in held_out for c in expected[8][f])
+  others = set(expected[3]) - held_out
+  assert sorted(found["train"]) == sorted(c for f in others for c in expected[3][f])
+
+
+def test_tiles_of_resized_images(photos, folder_data):
+  write_images(photos, 4, size=(40, 33))
+  split = open_split(folder_data(image_size=16, tile=8, eval_fraction=0), "train")
+  assert len(split) == 16 and split.image_shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize(
+  ("fields", "message"),
+  [
+    ({"tile": 11}, r"000\.png: 10x12 pixels, smaller than data\.tile \(11\)"),
+    ({"tile": -1}, r"data\.tile=-1"),
+    ({"tile_stride": 3}, r"data\.tile_stride: 3, but data\.tile is 0"),
+  ],
+)
+def test_impossible_tiles(photos, folder_data, fields, message):
+  write_images(photos, 2)
+  with pytest.raises(BadInput, match=message):
+    open_split(folder_data(eval_fraction=0, **fields), "train")
+
+
+def test_tiles_are_of_folders_alone(tmp_path):
+  with pytest.raises(BadInput, match=r"data\.tile: 8, but only source=folder cuts tiles"):
+    open_split(Data(source="digits", tile=8, dir=str(tmp_path)), "train")
+
+
 def test_kodak(shared_data, tmp_path):
   data = Data(
     source="folder",
