@@ -129,8 +129,8 @@ class Score:
   """Samples that are kept; at most as many held-out images are compared with."""
   inception: pathlib.Path | None = None
   """Weights of the Inception-v3 for FID: a state dict as .npz, or as .pth where torch is there."""
-  accuracy_score: bool = False
-  """Also train a classifier on the samples and test it on real images (CAS)."""
+  accuracy_steps: int = 0
+  """Steps of a classifier trained on the samples and tested on real images (CAS); 0: none."""
   judge_size: int = 8
   """Side to which images are shrunk for the regression that judges classes."""
   temperature: float = 1.0

@@ -23,6 +23,11 @@ def digits():
   return (images[:1200], labels[:1200]), (images[1200:], labels[1200:])
 
 
+@pytest.fixture(scope="module")
+def params():
+  return jax.jit(TINY.init)(jax.random.key(1), jnp.zeros((1, 8, 8, 1)))
+
+
 @pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 1), (33, 9, 3)])
 def test_shapes_of_any_size(shape):
   model = features.SmallClassifier(num_classes=7)
@@ -34,9 +39,8 @@ def test_shapes_of_any_size(shape):
   assert pooled.shape == (2, 128)
 
 
-def test_examples_are_independent_and_dropout_is_for_training():
+def test_examples_are_independent_and_dropout_is_for_training(params):
   x = jax.random.normal(jax.random.key(0), (4, 8, 8, 1))
-  params = TINY.init(jax.random.key(1), x)
   apply = jax.jit(TINY.apply, static_argnames=("train", "method"))
   whole = apply(params, x)
   np.testing.assert_allclose(apply(params, x[2:]), whole[2:], rtol=1e-4, atol=1e-5)
@@ -49,25 +53,24 @@ def test_examples_are_independent_and_dropout_is_for_training():
   np.testing.assert_allclose(logits, whole, rtol=1e-4, atol=1e-5)
 
 
-def test_bytes_are_scaled_and_bfloat16_gives_float32_logits():
+def test_bytes_are_scaled_and_bfloat16_gives_float32_logits(params):
   x = jax.random.randint(jax.random.key(0), (2, 8, 8, 1), 0, 256).astype(jnp.uint8)
   model = TINY.clone(dtype=jnp.bfloat16)
-  params = TINY.init(jax.random.key(1), x)
-  exact = TINY.apply(params, x)
+  exact = jax.jit(TINY.apply)(params, x)
   floats = x.astype(jnp.float32) / 255 - 0.5
-  np.testing.assert_allclose(TINY.apply(params, floats), exact, rtol=1e-4, atol=1e-5)
-  rough = model.apply(params, x)
+  np.testing.assert_allclose(jax.jit(TINY.apply)(params, floats), exact, rtol=1e-4, atol=1e-5)
+  rough = jax.jit(model.apply)(params, x)
   assert rough.dtype == jnp.float32
   np.testing.assert_allclose(rough, exact, atol=0.1)
 
 
 def test_score_tells_good_samples_from_bad(digits):
   (images, labels), (real, real_labels) = digits
-  options = {"model": TINY, "num_steps": 240, "batch_size": 64, "optimizer": ADAM}
+  options = {"model": TINY, "num_steps": 150, "batch_size": 64, "optimizer": ADAM}
   key = jax.random.key(0)
   score = features.classification_accuracy_score(key, images, labels, real, real_labels, **options)
   assert score.top1 > 0.93 and score.top5 > 0.99
-  assert score.losses.shape == (240,) and score.losses[-1] < 0.3 < score.losses[0]
+  assert score.losses.shape == (150,) and score.losses[-1] < 0.3 < score.losses[0]
   # A model that drops three classes loses their share.
   some = np.flatnonzero(labels < 7)[:800]
   some = np.resize(some, 1200)
@@ -85,7 +88,7 @@ def test_linear_classifier_equals_logistic_regression(digits):
   score, again = (
     features.classification_accuracy_score(
       jax.random.key(0), images, labels, real, real_labels,
-      model=features.LinearClassifier(10), num_steps=1000, optimizer=ADAM,
+      model=features.LinearClassifier(10), num_steps=400, optimizer=ADAM,
     )
     for _ in range(2)
   )  # fmt: skip

@@ -22,6 +22,10 @@ def test_parameters_and_outputs_by_shape():
   out = jax.eval_shape(model.apply, variables, images)
   widths = [64, 192, 768, 2048, 1008, 1008]
   assert [x.shape for x in out] == [(2, width) for width in widths]
+  rough = jax.eval_shape(features.InceptionV3(dtype=jnp.bfloat16).apply, variables, images)
+  assert [(x.shape, x.dtype) for x in rough] == [(x.shape, jnp.float32) for x in out]
+  pooled = jax.eval_shape(lambda v, x: model.apply(v, x, method="features"), variables, images)
+  assert pooled.shape == (2, 2048)
 
 
 def bilinear(image, half_pixel_centres):

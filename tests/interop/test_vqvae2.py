@@ -103,6 +103,7 @@ def theirs():
       codes = z[torch.randint(len(z), (512,))]
       quantizer.embed.copy_((codes + 0.3 * z.std(0) * torch.randn_like(codes)).T)
       quantizer.cluster_size.uniform_(0.1, 9)
+      quantizer.cluster_size[:20] = 1e-4  # so little that smoothing and debiasing show
       quantizer.embed_avg.copy_(quantizer.embed * quantizer.cluster_size)
   return model
 
@@ -127,7 +128,7 @@ def test_reconstructions_and_codes_agree(theirs, prefix):
     np.testing.assert_array_equal(mine.indices[gap >= 2e-6], found.numpy()[gap >= 2e-6])
   codes = [jnp.asarray(c.numpy()) for c in codes]
   decoded = DECODE(MODEL, variables["params"], books, codes)
-  np.testing.assert_allclose(decoded, wanted.numpy(), atol=1e-4)
+  np.testing.assert_allclose(decoded, wanted.numpy(), atol=1e-4 * float(wanted.std()))
 
 
 def test_training_of_the_codebook_goes_on(theirs):

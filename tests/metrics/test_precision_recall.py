@@ -67,6 +67,7 @@ def test_masked_rows_are_in_neither_set(sets):
   np.testing.assert_allclose(found, RUN(*sets), rtol=1e-6)
   few = RUN(*padded, real_mask=jnp.arange(66) < 3)
   assert np.isnan(few).all()
+  assert np.isnan(RUN(padded[0], sets[1])).all()  # what is not masked is not overlooked
 
 
 def test_equal_and_distant_sets(sets):

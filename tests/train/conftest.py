@@ -48,6 +48,22 @@ def train(environment):
   return run
 
 
+@pytest.fixture
+def here(data_dir, monkeypatch, capsys):
+  """`python -m train ...` in this process, which has imported it all: for what ends soon."""
+  from train import compile_cache
+  from train.__main__ import main
+
+  monkeypatch.setenv("TFDS_DATA_DIR", str(data_dir))
+  monkeypatch.setattr(compile_cache, "enable", lambda: None)
+
+  def run(*args) -> tuple[int, str, str]:
+    status = main([str(a) for a in args])
+    return status, *capsys.readouterr()
+
+  return run
+
+
 @pytest.fixture(scope="session")
 def tiny_run(train, tmp_path_factory) -> pathlib.Path:
   """The folder of the tiny experiment, finished. Read it, never write to it."""

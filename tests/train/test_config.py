@@ -4,16 +4,29 @@ import dataclasses
 import json
 import math
 
+import jax
+import numpy as np
 import pytest
 
 from tests.train import tiny
-from train import cli, config
+from train import cli, config, run
 from train.config import Optimizer, Stage
 from train.errors import BadInput
 from train.experiments import KINDS, VQVAEExperiment
+from train.task import Task
+from train.tasks import networks
 from train.tasks.vqvae import Codebook, VQVAEStage
 
-CONFIGS = ["digits", "mnist", "cifar10", "imagenet128"]
+CONFIGS = [
+  "digits",
+  "digits_classifier",
+  "mnist",
+  "cifar10",
+  "imagenet128",
+  "vqvae2_small",
+  "vqvae2_imagenet256",
+  "vqvae2_ffhq1024",
+]
 
 
 def with_tokenizer(**fields):
@@ -97,8 +110,6 @@ def test_shipped_configs_load_and_are_recorded(name):
 )
 def test_the_papers_experiments(name, shape, codes):
   """Values of section 4 of arXiv 1711.00937."""
-  from train.tasks import networks
-
   experiment = config.load(name)
   tokenizer = experiment.tokenizer
   assert networks.of(tokenizer, shape).shapes == (codes,)
@@ -107,6 +118,41 @@ def test_the_papers_experiments(name, shape, codes):
   assert (tokenizer.steps, tokenizer.batch_size) == (250_000, 128)
   assert tokenizer.optimizer.learning_rate == 2e-4 and tokenizer.beta == 0.25
   assert (tokenizer.channels, tokenizer.num_residual_blocks) == (256, 2)
+
+
+@pytest.mark.parametrize(
+  ("name", "size", "codes", "parameters"),
+  [
+    ("vqvae2_imagenet256", 256, ((32, 32), (64, 64)), {"tokenizer": 1_716_803}),
+    ("vqvae2_ffhq1024", 1024, ((32, 32), (64, 64), (128, 128)), {"tokenizer": 3_196_995}),
+  ],
+)
+def test_the_hierarchies_of_the_paper(name, size, codes, parameters):
+  """Section 4 and the tables of hyper-parameters of arXiv 1906.00446; compiles nothing.
+
+  ImageNet: the 1,388,867 parameters of 32 channels inside the blocks, and 8 blocks of 40,992 more.
+  """
+  experiment = config.load(name)
+  tokenizer = experiment.tokenizer
+  assert networks.of(tokenizer, (size, size, 3)).shapes == codes
+  assert (tokenizer.channels, tokenizer.residual_channels, tokenizer.beta) == (128, 64, 0.25)
+  assert (tokenizer.codebook.num_codes, tokenizer.codebook.dim) == (512, 64)
+
+  class Blank:
+    """A split of the right size, with nothing in it."""
+
+    image_shape, num_classes, class_names = (size, size, 3), 1000, ("a",) * 1000
+    __len__ = lambda self: 1
+    gather = lambda self, indices: (np.zeros((1, 4, 4, 3), np.uint8), np.zeros(1, np.int32))
+
+  split = Blank()
+  tasks = run.abstract_tasks(experiment, split)
+  key = jax.eval_shape(lambda: jax.random.key(0))
+  states = {n: jax.eval_shape(t.init, key) for n, t in tasks.items() if isinstance(t, Task)}
+  counts = {n: run.parameter_count(s.params) for n, s in states.items()}
+  assert counts | parameters == counts
+  # Attention and the output stack at the top alone; everything below is told of what is above.
+  assert len(codes) == len(counts) - 1 and all(n > 100e6 for s, n in counts.items() if s == "top")
 
 
 @pytest.mark.parametrize(

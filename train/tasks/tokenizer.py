@@ -54,7 +54,7 @@ class TokenizerStage(TrainingStage):
   beta: float = field(0.25, least=0)
   """Weight of the commitment loss."""
   data_variance: float = field(0.0, least=0)
-  """Divides the squared error; 0: the variance of the first 1,024 training images."""
+  """Divides the squared error; 0: the variance of the first training images, at most 1,024."""
   dtype: Literal["float32", "bfloat16", "float64"] = field("float32")
   """Of the computation; codes, statistics and losses stay float32 at least."""
   param_dtype: Literal["float32", "float64"] = field("float32")
@@ -75,6 +75,8 @@ class Tokenizer(NamedTuple):
   params: dict[str, Any]
   codebooks: tuple[jax.Array, ...]  # [K, D] of every level, top first
 
+
+_PIXELS = 2**26  # values from which the variance of the data is estimated
 
 Codes = tuple[jax.Array, ...]  # i32[B, *shape] of every level, top first
 
@@ -264,5 +266,11 @@ def rows(*sets: np.ndarray, columns: int) -> np.ndarray:
 
 
 def _variance(split: Split) -> float:
-  images, _ = split.gather(np.arange(min(1024, len(split))))
-  return max(float(np.var(images / 255.0)), 1e-6)
+  """Of the pixels, in units of the images' range; of fewer images where they are large."""
+  count = max(16, min(1024, _PIXELS // int(np.prod(split.image_shape))))
+  total = squares = size = 0  # whole numbers: exact, whatever the parts
+  for first in range(0, min(count, len(split)), 16):
+    part = split.gather(np.arange(first, min(first + 16, count, len(split))))[0].astype(np.int64)
+    total, squares, size = total + part.sum(), squares + np.square(part).sum(), size + part.size
+  mean = int(total) / size
+  return max((int(squares) / size - mean**2) / 255**2, 1e-6)

@@ -21,6 +21,8 @@ def score(args: list[str]) -> None:
   for keep in parsed.keep:
     if not 0 < keep <= 1:
       raise BadInput(f"--keep is {keep}; it must be in (0, 1]")
+  if parsed.accuracy_steps < 0:
+    raise BadInput(f"--accuracy_steps is {parsed.accuracy_steps}; it must be at least 0")
   if parsed.num < 10:
     raise BadInput(f"--num is {parsed.num}; it must be at least 10")
   compile_cache.enable()
@@ -51,7 +53,7 @@ def score(args: list[str]) -> None:
   lines = table(
     f"{parsed.num} samples a line against {len(real)} held-out images",
     *("samples", "class, by judge", "FID", "IS", "precision", "recall"),
-    *(["CAS top 1"] if parsed.accuracy_score else []),
+    *(["CAS top 1"] if parsed.accuracy_steps else []),
   )
   lowest = {}
   for name, kept in sets.items():
@@ -59,8 +61,10 @@ def score(args: list[str]) -> None:
       train, held_out, drawn.images[kept], labels, size=parsed.judge_size
     )
     figures = _compare(real_features, features_of(drawn.images[kept]), logits[kept])
-    if parsed.accuracy_score:
-      figures.append(_cas(classifier, drawn.images[kept], labels, real, real_labels))
+    if parsed.accuracy_steps:
+      figures.append(
+        _cas(classifier, drawn.images[kept], labels, real, real_labels, parsed.accuracy_steps)
+      )
     lines.add_row(name, f"{accuracy['sample_accuracy']:.1%}", *figures)
     lowest = accuracy
   # What real images score: the best that can be expected.
@@ -100,6 +104,7 @@ def _cas(
   labels: np.ndarray,
   real: np.ndarray,
   real_labels: np.ndarray,
+  steps: int,
 ) -> str:
   result = features.classification_accuracy_score(
     jax.random.key(0),
@@ -108,7 +113,7 @@ def _cas(
     jnp.asarray(real),
     jnp.asarray(real_labels),
     model=classifier.model,
-    num_steps=1000,
+    num_steps=steps,
   )
   return f"{float(result.top1):.1%}"
 
@@ -123,7 +128,7 @@ def _inception(path: pathlib.Path) -> Callable[[np.ndarray], np.ndarray]:
 
   @jax.jit
   def apply(variables: dict, images: jax.Array) -> jax.Array:
-    return model.apply(variables, features.preprocess(images)).pool
+    return model.apply(variables, features.inception_images(images), method="features")
 
   def all_of(images: np.ndarray) -> np.ndarray:
     parts = []

@@ -66,7 +66,8 @@ def _halve(x: jax.Array) -> jax.Array:
 
 
 def _average(x: jax.Array) -> jax.Array:
-  return nn.avg_pool(x, (3, 3), (1, 1), "SAME", count_include_pad=False)
+  wide = x.astype(at_least_float32(x.dtype))
+  return nn.avg_pool(wide, (3, 3), (1, 1), "SAME", count_include_pad=False).astype(x.dtype)
 
 
 def _maximum(x: jax.Array) -> jax.Array:
@@ -233,7 +234,8 @@ class InceptionV3(nn.Module):
     pool = mean(x)
     unbiased = nn.Dense(self.num_classes, use_bias=False, dtype=wide, name="fc")(pool)
     bias = self.param("fc_bias", nn.initializers.zeros, (self.num_classes,))
-    return InceptionOutput(pool_64, pool_192, pool_768, pool, unbiased, unbiased + bias)
+    logits = unbiased + bias.astype(wide)
+    return InceptionOutput(pool_64, pool_192, pool_768, pool, unbiased, logits)
 
 
 def inception_images(

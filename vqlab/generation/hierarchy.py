@@ -4,8 +4,8 @@ p(x) = p(top) p(middle | top) ... p(bottom | above) with the decoder as a functi
 (Razavi, van den Oord, Vinyals 2019, arXiv 1906.00446, section 3.3). A single level is the VQ-VAE of
 2017, so everything here serves that as well.
 
-The noise of level l comes from fold_in(key, l): drawing the lower levels alone, given the upper
-codes that a key drew, gives what that key would have drawn.
+The noise of level l comes from fold_in(key, l), or of a single level from the key itself: drawing
+the lower levels alone, given the upper codes that a key drew, gives what that key would have drawn.
 
 Levels are counted from the top. Letters: B batch, H W image size, h_l w_l a level's map.
 """
@@ -78,7 +78,7 @@ def sample_codes(
       codes.append(_checked(upper[l], shape, l))
       continue
     drawn = priors.sample(
-      jax.random.fold_in(key, l),
+      key if len(levels) == 1 else jax.random.fold_in(key, l),
       level.model,
       level.params,
       shape,

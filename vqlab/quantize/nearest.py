@@ -141,7 +141,7 @@ def lookup(codebook: jax.Array, indices: jax.Array) -> jax.Array:
       f"found {codebook.dtype}{list(codebook.shape)} and {indices.dtype}{list(indices.shape)}"
     )
   # In float32 at least, so that the gradient of a code used often adds up without loss.
-  wide = codebook.astype(at_least_float32(codebook.dtype))
+  wide = jnp.asarray(codebook, at_least_float32(codebook.dtype))  # NumPy takes no traced index
   codes = jnp.where(indices[..., None] >= 0, wide[jnp.maximum(indices, 0)], 0)
   return codes.astype(codebook.dtype)
 

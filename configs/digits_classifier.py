@@ -1,0 +1,31 @@
+"""A classifier of the digits: it rejects samples of `digits`, and its features judge them.
+
+python -m train fit digits_classifier --workdir runs/digits-classifier
+python -m train score runs/digits --classifier runs/digits-classifier
+python -m train sample runs/digits --classifier runs/digits-classifier --keep 0.25
+"""
+
+from train.config import Log, Optimizer
+from train.data import Data
+from train.experiments import ClassifierExperiment
+from train.tasks.classify import ClassifierStage
+
+
+def get_config() -> ClassifierExperiment:
+  return ClassifierExperiment(
+    name="digits_classifier",
+    data=Data(source="digits"),
+    classifier=ClassifierStage(
+      steps=600,
+      batch_size=64,
+      eval_every=100,
+      checkpoint_every=100,
+      optimizer=Optimizer(
+        learning_rate=2e-3, warmup_steps=50, schedule="cosine", weight_decay=1e-2
+      ),
+      widths=(16, 32, 64),
+      blocks=1,
+      max_shift=2,
+    ),
+    log=Log(every=50),
+  )

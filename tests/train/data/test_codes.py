@@ -1,0 +1,146 @@
+"""Codes in shards: what was written is read, once each, however the writing was interrupted."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from train.data import batch, codes, eval_batches
+from train.data.codes import CodesSplit, Description
+from train.errors import BadInput
+
+DESCRIPTION = Description(
+  source="abc",
+  examples=23,
+  shard_size=5,
+  shapes=((2, 2), (4, 4, 2)),
+  num_codes=(9, 70_000),
+  class_names=("a", "b", "c"),
+)
+RNG = np.random.default_rng(0)
+CODES = [
+  RNG.integers(0, k, (23, *shape)).astype(np.int32)
+  for k, shape in zip(DESCRIPTION.num_codes, DESCRIPTION.shapes, strict=True)
+]
+LABELS = RNG.integers(0, 3, 23).astype(np.int32)
+
+
+def encode(indices):
+  return [c[list(indices)] for c in CODES], LABELS[list(indices)]
+
+
+def write(folder, *, description=DESCRIPTION, encode=encode, **options):
+  codes.begin(folder, description)
+  codes.write(folder, description, encode, **options)
+
+
+def assert_whole(folder):
+  split = CodesSplit(folder)
+  assert len(split) == 23 and split.num_classes == 3 and split.class_names == ("a", "b", "c")
+  read = split.examples(range(23))
+  for got, expected in zip(read["codes"], CODES, strict=True):
+    assert got.dtype == np.int32
+    np.testing.assert_array_equal(got, expected)
+  np.testing.assert_array_equal(read["label"], LABELS)
+  return split
+
+
+def test_what_was_written_is_read(tmp_path):
+  write(tmp_path)
+  split = assert_whole(tmp_path)
+  picked = split.examples([22, 0, 22, 7])
+  np.testing.assert_array_equal(picked["codes"][1], CODES[1][[22, 0, 22, 7]])
+  assert len(list(tmp_path.glob("*.array_record"))) == 5
+
+
+def test_without_a_cache(tmp_path, monkeypatch):
+  monkeypatch.setattr(codes, "_CACHE_BYTES", 0)
+  write(tmp_path)
+  assert_whole(tmp_path)
+
+
+def test_batches(tmp_path):
+  write(tmp_path)
+  split = CodesSplit(tmp_path)
+  one = batch(split, 3, 7, 8)
+  assert [c.shape for c in one["codes"]] == [(8, 2, 2), (8, 4, 4, 2)]
+  seen = [b["label"][b["mask"]] for b in eval_batches(split, 8)]
+  np.testing.assert_array_equal(np.concatenate(seen), LABELS)
+
+
+def test_a_killed_writer_goes_on_after_its_last_whole_shard(tmp_path):
+  encoded = []
+
+  def dies(indices):
+    encoded.append(indices.start)
+    if len(encoded) == 3:
+      raise KeyboardInterrupt
+    return encode(indices)
+
+  with pytest.raises(KeyboardInterrupt):
+    write(tmp_path, encode=dies)
+  with pytest.raises(BadInput, match=r"00002-of-00005\.array_record is missing"):
+    CodesSplit(tmp_path)
+  (tmp_path / ".00002-of-00005.array_record.tmp").write_bytes(b"half a shard")
+  encoded.clear()
+
+  def counts(indices):
+    encoded.append(indices.start)
+    return encode(indices)
+
+  write(tmp_path, encode=counts)
+  assert encoded == [10, 15, 20]  # the first two shards stand
+  assert_whole(tmp_path)
+  assert not list(tmp_path.glob(".*"))
+
+
+def test_several_processes_write_shards_of_their_own(tmp_path):
+  codes.begin(tmp_path, DESCRIPTION)
+  for process in (1, 0):
+    codes.write(tmp_path, DESCRIPTION, encode, process_index=process, process_count=2)
+  assert_whole(tmp_path)
+
+
+def test_codes_of_another_tokenizer_are_removed(tmp_path):
+  other = dataclasses.replace(DESCRIPTION, source="xyz")
+  write(
+    tmp_path, description=other, encode=lambda i: ([c * 0 for c in encode(i)[0]], LABELS[list(i)])
+  )
+  write(tmp_path)
+  assert_whole(tmp_path)
+
+
+def test_damage_is_named(tmp_path):
+  write(tmp_path)
+  shard = tmp_path / "00001-of-00005.array_record"
+  good = shard.read_bytes()
+  shard.write_bytes(good[: len(good) // 2])
+  with pytest.raises(BadInput, match=r"codes are damaged .*; delete the folder and run fit again"):
+    CodesSplit(tmp_path)
+  shard.write_bytes((tmp_path / "00002-of-00005.array_record").read_bytes())
+  with pytest.raises(BadInput, match="examples are not where they should be"):
+    CodesSplit(tmp_path)
+  shard.unlink()
+  with pytest.raises(BadInput, match=r"00001-of-00005\.array_record is missing; run fit again"):
+    CodesSplit(tmp_path)
+  (tmp_path / "codes.json").write_text("{")
+  with pytest.raises(BadInput, match=r"codes\.json is missing or damaged"):
+    CodesSplit(tmp_path)
+
+
+@pytest.mark.parametrize(
+  ("wrong", "message"),
+  [
+    (lambda c: c[:, :1], r"codes of level 0 are \[5, 1, 2\].*expected \[5, 2, 2\] in \[0, 9\)"),
+    (lambda c: c + 9, r"codes of level 0 are .*expected \[5, 2, 2\] in \[0, 9\)"),
+    (lambda c: c - 9, r"codes of level 0 are .* in \[-\d"),
+  ],
+)
+def test_codes_that_are_none_are_not_written(tmp_path, wrong, message):
+  def broken(indices):
+    (top, bottom), labels = encode(indices)
+    return [wrong(top), bottom], labels
+
+  with pytest.raises(ValueError, match=message):
+    write(tmp_path, encode=broken)
+  assert not list(tmp_path.glob("*.array_record"))
