@@ -8,6 +8,7 @@ few rows, and the others are interpolated: its time is extrapolated, and so is t
 
 The floor is the time to read the weights from memory once a position and once a row at a bandwidth
 measured in the same run (a sum over 1 GB on all cores), as if no cache of the CPU kept any of them.
+With a batch it is the arithmetic that takes the time. Seconds are those of all the batch's maps.
 """
 
 import argparse
@@ -41,8 +42,8 @@ def compare(args: argparse.Namespace) -> None:
   n = args.snail_map
   speed = bandwidth()
   print(f"PixelSNAIL, float32, a map of {n}x{n}; memory is read at {speed / 1e9:.1f} GB/s")
-  header = ("size", "batch", "cached s/map", "us/position", "naive s/map", "ratio", "timed")
-  print_row((*header, "PyTorch s/map", "ratio", "timed rows", "floor s/map", "above floor"))
+  header = ("size", "batch", "cached s", "us/position", "naive s", "ratio", "timed")
+  print_row((*header, "PyTorch s", "ratio", "timed rows", "floor s", "above floor"))
   for size in args.snail_sizes:
     fields = SIZES[size]
     model = PixelSNAIL(

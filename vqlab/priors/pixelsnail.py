@@ -29,10 +29,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from flax.linen.dtypes import promote_dtype
 from jax.typing import ArrayLike, DTypeLike
 
-from vqlab.nn.attention import AttentionCache, CausalAttention
+from vqlab.nn.attention import AttentionCache
 from vqlab.nn.codes import CodeConv
 from vqlab.nn.dtypes import at_least_float32
 from vqlab.nn.gated import GatedResidual, glu
@@ -44,6 +43,7 @@ from vqlab.priors.conditions import (
   checked_conditions,
   upsample,
 )
+from vqlab.priors.snail_block import SnailBlock
 
 
 class PixelSNAILCache(NamedTuple):
@@ -56,65 +56,6 @@ class PixelSNAILCache(NamedTuple):
   known: tuple[jax.Array, jax.Array]  # [W, L, B, R], [W, L, B, 2C]  ... to its u and g
   attention: tuple[AttentionCache, ...]  # one a block with attention, of H * W positions
   gates: jax.Array | None  # [h, w or 1, L, B, 2C]  P c + y, as coarse as the finest upper level
-
-
-class _Block(nn.Module):
-  """What a block does after its layers; inputs [..., C], coordinates [..., 2]."""
-
-  channels: int
-  attention: bool
-  num_heads: int
-  attention_channels: int
-  dropout: float
-  dtype: DTypeLike
-  param_dtype: DTypeLike
-
-  def setup(self) -> None:
-    types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-    if self.attention:
-      gated = {"hidden": self.channels, "dropout": self.dropout, **types}
-      self.key = GatedResidual(**gated)
-      self.query = GatedResidual(**gated)
-      self.attend = CausalAttention(
-        self.num_heads, self.attention_channels, dropout=self.dropout, **types
-      )
-      self.out = GatedResidual(**gated)
-    else:
-      self.out = nn.Dense(self.channels, **types)
-
-  def __call__(self, first: jax.Array, x: jax.Array, places: jax.Array, train: bool) -> jax.Array:
-    """Whole maps: the block's input, its last layer's output, coordinates -> [B, H, W, C]."""
-    if not self.attention:
-      return self.out(_concatenate(x, places))
-    key, query = self._inputs(first, x, places, train)
-    B, H, W, _ = x.shape
-    flat = (B, H * W, -1)
-    out = self.attend(query.reshape(flat), key.reshape(flat), train=train)
-    return self.out(x, out.reshape(B, H, W, -1), train=train)
-
-  def step(
-    self,
-    cache: AttentionCache | None,
-    first: jax.Array,
-    x: jax.Array,
-    places: jax.Array,
-    position: jax.Array,
-  ) -> tuple[AttentionCache | None, jax.Array]:
-    """One position: [B, C] twice, [2] -> [B, C]."""
-    if not self.attention:
-      return None, self.out(_concatenate(x, places))
-    key, query = self._inputs(first, x, places, False)
-    cache, out = self.attend.step(cache, query, key, position)
-    return cache, self.out(x, out, train=False)
-
-  def init_cache(self, batch: int, length: int) -> AttentionCache:
-    return self.attend.init_cache(batch, length)
-
-  def _inputs(
-    self, first: jax.Array, x: jax.Array, places: jax.Array, train: bool
-  ) -> tuple[jax.Array, jax.Array]:
-    key = self.key(_concatenate(first, x, places), train=train)
-    return key, self.query(_concatenate(x, places), train=train)
 
 
 class PixelSNAIL(nn.Module):
@@ -180,7 +121,7 @@ class PixelSNAIL(nn.Module):
     self.second = StrictCausalConvs(self.num_layers, R, 2 * C, k, **types)
     attended = C // 2 if self.attention_channels is None else self.attention_channels
     block = (C, self.attention, self.num_heads, attended, self.dropout, *types.values())
-    self.blocks = [_Block(*block) for _ in range(self.num_blocks)]
+    self.blocks = [SnailBlock(*block) for _ in range(self.num_blocks)]
     self.drop = nn.Dropout(self.dropout)
     hidden = R if self.out_res_channels is None else self.out_res_channels
     self.out_blocks = [
@@ -253,19 +194,22 @@ class PixelSNAIL(nn.Module):
     if not jnp.issubdtype(codes.dtype, jnp.integer):
       raise ValueError(f"codes are {codes.dtype}; they must be integers")
     codes = codes.astype(jnp.int32)
-    gates = self._gates(cond, codes.shape, train=train)
+    features, biases = self._told(cond, codes.shape, train=train)
     x = self.embed_above(codes) + self.embed_left(codes)
     _, H, W = codes.shape
     places = self._places(codes.shape, jnp.arange(H)[:, None], jnp.arange(W))
     kernels = zip(self.first.kernels(), self.second.kernels(), strict=True)
+    cond_gates = None if features is None else jnp.unstack(self._cond_gates)
     for n, block in enumerate(self.blocks):
       start = x
       for layer in range(n * self.num_res_blocks, (n + 1) * self.num_res_blocks):
         first, second = next(kernels)
         hidden = self.drop(nn.elu(strict_conv(nn.elu(x), first)), deterministic=not train)
         gate = strict_conv(hidden, second)
-        if gates is not None:
-          gate = gate + upsample(gates[:, :, layer].transpose(2, 0, 1, 3), (H, W))
+        if features is not None:
+          gate = gate + upsample(features @ cond_gates[layer], (H, W))
+        if biases is not None:
+          gate = gate + biases[layer][:, None, None]
         x = x + glu(gate)
       x = block(start, x, places, train)
     return self._head(x, train=train)
@@ -278,6 +222,13 @@ class PixelSNAIL(nn.Module):
     B, H, W = shape
     L, C, R, r = self.num_layers, self.channels, self.res_channels, self.kernel_size // 2
 
+    features, gates = self._told(cond, shape, train=False)
+    if features is not None:
+      of_codes = jnp.einsum("bhwc,lcf->hwlbf", features, self._cond_gates)
+      gates = of_codes if gates is None else of_codes + gates
+    elif gates is not None:
+      gates = gates[None, None]
+
     def zeros(*shape: int) -> jax.Array:
       return jnp.zeros(shape, self.compute_dtype)
 
@@ -288,7 +239,7 @@ class PixelSNAIL(nn.Module):
       embedded=zeros(W, B, C),
       known=tuple(zeros(W, L, B, size) for size in (R, 2 * C)),
       attention=tuple(b.init_cache(B, H * W) for b in self.blocks if self.attention),
-      gates=self._gates(cond, shape, train=False),
+      gates=gates,
     )
 
   def begin_row(self, cache: PixelSNAILCache, codes: jax.Array, row: jax.Array) -> PixelSNAILCache:
@@ -361,21 +312,21 @@ class PixelSNAIL(nn.Module):
     ]
     return jnp.stack(jnp.broadcast_arrays(*both), -1).astype(self.compute_dtype)
 
-  def _gates(
+  def _told(
     self, cond: ArrayLike | Conditions | None, shape: tuple[int, ...], *, train: bool
-  ) -> jax.Array | None:
-    """What `cond` adds to every gate, [h, w, L, B, 2C] as coarse as it is; None for nothing."""
+  ) -> tuple[jax.Array | None, jax.Array | None]:
+    """The conditioning stack's output [B, h, w, Cc], and the labels' biases [L, B, 2C]."""
     levels = len(self.upper_codes)
     labels, codes = checked_conditions(cond, shape, self.num_classes, levels)
-    gates = None
-    if codes:
-      features = self.cond_stack(codes, train=train)
-      features, kernel = promote_dtype(features, self.cond_gates, dtype=self.compute_dtype)
-      gates = jnp.einsum("bhwc,lcf->hwlbf", features, kernel)
-    if labels is not None:
-      biases = self.labels(labels).reshape(shape[0], self.num_layers, -1).transpose(1, 0, 2)
-      gates = biases[None, None] if gates is None else gates + biases
-    return gates
+    features = self.cond_stack(codes, train=train) if codes else None
+    if labels is None:
+      return features, None
+    return features, self.labels(labels).reshape(shape[0], self.num_layers, -1).transpose(1, 0, 2)
+
+  @property
+  def _cond_gates(self) -> jax.Array:
+    """[L, Cc, 2C] in the compute dtype."""
+    return self.cond_gates.astype(self.compute_dtype)
 
   def _check_fields(self) -> None:
     sizes = ("num_codes", "channels", "num_blocks", "num_res_blocks", "res_channels")
@@ -386,12 +337,6 @@ class PixelSNAIL(nn.Module):
       raise ValueError(f"kernel_size is {self.kernel_size}; it must be odd and at least 3")
     if not isinstance(self.upper_codes, tuple):
       raise ValueError(f"upper_codes is {self.upper_codes!r}; it must be a tuple of K a level")
-
-
-def _concatenate(*parts: jax.Array) -> jax.Array:
-  """Joins the last axes; the others are broadcast."""
-  shape = jnp.broadcast_shapes(*(x.shape[:-1] for x in parts))
-  return jnp.concatenate([jnp.broadcast_to(x, (*shape, x.shape[-1])) for x in parts], axis=-1)
 
 
 def _check_shape(shape: tuple[int, ...]) -> None:
