@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 RUN = runs/digits
+# Tests at a time, each file in one process.
+WORKERS ?= 2
 
 .PHONY: demo test lint format peers clean
 
@@ -11,7 +13,7 @@ demo: $(VENV)/.train
 	@$(BIN)/python -m train fit configs/digits.py --workdir $(RUN)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -113,7 +113,7 @@ def make(
     )
     values = {
       "nats_per_code": nats,
-      "unigram_nats": float(np.log(metrics.perplexity(sums.counts))),
+      "unigram_nats": float(metrics.unigram_entropy(sums.counts)),
       "uniform_nats": float(np.log(num_codes)),
       "bits_per_dim": bits,
     }
