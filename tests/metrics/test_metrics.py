@@ -65,6 +65,10 @@ def test_accuracy_of_ties_nan_and_ignored_labels():
   assert metrics.accuracy(logits, labels, k=2).sum == 2
   assert metrics.accuracy(logits, labels, k=3) == (3, 4)
   assert metrics.accuracy(logits, jnp.array([0, -1, -1, -1])) == (1, 1)
+  # No class is never right, not even among all of them; in eight bits -1 would be 255.
+  for k in (1, 3):
+    assert metrics.accuracy(logits[:3], jnp.array([3, 7, 3]), k=k) == (0, 3)
+    assert metrics.accuracy(logits[:2], jnp.array([255, 3], jnp.uint8), k=k) == (0, 2)
 
 
 def test_levels_add_up():

@@ -17,7 +17,7 @@ def accuracy(
 
   Args:
     logits: [..., Y].
-    labels: int[...], in [0, Y); -1 counts for nothing.
+    labels: int[...], in [0, Y); -1 counts for nothing, and what is no class at all is never right.
     k: at least 1, at most Y (where every label is right).
     mask: bool over leading axes of labels.
 
@@ -35,9 +35,12 @@ def accuracy(
   if mask is not None:
     counts &= broadcast_mask("accuracy", mask, labels.shape)
   chosen = jnp.where(counts, labels, 0).astype(jnp.int32)[..., None]
+  # Read at a class that there is: NaN, of which nothing is ahead, would come back otherwise.
+  exists = ((chosen >= 0) & (chosen < logits.shape[-1]))[..., 0]
+  chosen = jnp.clip(chosen, 0, logits.shape[-1] - 1)
   own = jnp.take_along_axis(logits, chosen, axis=-1)
   classes = jnp.arange(logits.shape[-1], dtype=jnp.int32)
   ahead = (logits > own) | ((logits == own) & (classes < chosen))
   right = jnp.sum(ahead, axis=-1, dtype=jnp.int32) < k
-  right &= ~jnp.any(jnp.isnan(logits), axis=-1)
+  right &= exists & ~jnp.any(jnp.isnan(logits), axis=-1)
   return total(right.astype(at_least_float32()), mask=counts)
