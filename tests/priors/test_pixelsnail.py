@@ -312,6 +312,9 @@ def test_values_out_of_range_are_named(snail):
       sample(KEY, model, params, shape, cond=bad)
     with pytest.raises(ValueError, match=message):
       log_prob(model, params, codes, cond=bad)
+  for labels in ([99, 1], np.asarray([99, 1]), (jnp.int32(99), 1)):
+    with pytest.raises(ValueError, match=r"labels run from 1 to 99; .*\[0, 3\)"):
+      sample(KEY, model, params, shape, cond=cond._replace(labels=labels))
   with pytest.raises(ValueError, match="codes are float32"):
     model.apply({"params": params}, codes.astype(jnp.float32), cond)
 

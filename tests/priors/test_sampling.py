@@ -240,6 +240,10 @@ def test_a_second_call_does_not_compile():
     ({"given": (jnp.zeros((3, 2), int), jnp.ones((2,), bool))}, r"mask have shape \[2\]"),
     ({"given": (jnp.zeros((3, 2)), jnp.ones((3, 2), bool))}, "given codes are float32"),
     ({"given": (jnp.zeros((3, 2), int), jnp.ones((3, 2), int))}, "mask is int32"),
+    ({"first_index": 0.7}, "first_index is 0.7; it must be one whole number"),
+    ({"first_index": jnp.zeros(2, int)}, r"first_index is \[0 0\]; it must be one"),
+    ({"first_index": -3}, "first_index is -3; it must be at least 0"),
+    ({"first_index": np.int64(-3)}, "first_index is -3; it must be at least 0"),
   ],
 )
 def test_bad_input_is_one_clear_line(options, message):
@@ -289,9 +293,21 @@ def test_values_out_of_range_are_named(prior):
   key, mask = jax.random.key(0), jnp.ones((2, 2, 2), bool)
   with pytest.raises(ValueError, match=r"cond run from 3 to 3; they must be in \[0, 3\)"):
     sample(key, model, params, codes.shape, cond=jnp.full(2, 3))
+  with pytest.raises(ValueError, match=r"cond run from 1 to 99; .*\[0, 3\)"):
+    sample(key, model, params, codes.shape, cond=[99, 1])
+  with pytest.raises(ValueError, match=r"cond run from 1 to 99; .*\[0, 3\)"):
+    log_prob(model, params, codes, cond=(jnp.int32(99), 1))
   with pytest.raises(ValueError, match=r"given codes run from 9 to 9; .*\[0, 5\)"):
     sample(
       key, model, params, codes.shape, cond=jnp.zeros(2, jnp.int32), given=(codes * 0 + 9, mask)
     )
   with pytest.raises(ValueError, match=r"codes run from -1 to -1"):
     log_prob(model, params, codes * 0 - 1, cond=jnp.zeros(2, jnp.int32))
+  with pytest.raises(ValueError, match=r"codes run from -1 to -1"):
+    log_prob(model, params, [[[-1, -1], [-1, -1]]] * 2, cond=jnp.zeros(2, jnp.int32))
+  # Codes that are not copied may be anything.
+  given = (jnp.where(mask.at[0, 1].set(False), 1, -1), mask.at[0, 1].set(False))
+  labels = jnp.zeros(2, jnp.int32)
+  painted = sample(key, model, params, codes.shape, cond=labels, given=given)
+  expected = sample(key, model, params, codes.shape, cond=labels, given=(abs(given[0]), given[1]))
+  np.testing.assert_array_equal(painted, expected)

@@ -6,7 +6,8 @@ The code of sample i at position p is
 
 an exact draw from the softmax whose noise is a function of the key, i and p alone. So the codes
 depend neither on the method nor on the batch they were drawn in, but for rounding of the logits:
-where two scores tie to within it, either code may win.
+where two scores tie to within it, either code may win. It is the rounding of the products, which
+accelerators do in fewer bits unless `jax.default_matmul_precision` tells them otherwise.
 """
 
 from collections.abc import Callable
@@ -18,9 +19,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from jax.typing import ArrayLike, DTypeLike
+
+from vqlab.nn import checks
 
 PyTree = Any
 
@@ -51,7 +53,8 @@ def sample(
     shape: of the codes: (B, H, W), (B, H, W, G) or (B, T).
     cond: what the model is conditioned on.
     given: for in-painting, (codes, mask) of `shape` each: where the boolean mask is True the code
-      is copied, elsewhere it is drawn in raster order (so from the given codes before it).
+      is copied, elsewhere it is drawn in raster order (so from the given codes before it) and may
+      be given as anything, such as -1.
     temperature: divides the logits; 0 takes the most probable code at every position (a traced
       temperature must be positive: it cannot be looked at).
     top_k: draws from the k most probable codes only; of equal codes the lowest come first.
@@ -59,8 +62,8 @@ def sample(
       temperature and top_k; at least one. Of equal codes the lowest come first.
     method: "cached" does the work of one position a step; "naive" runs the model on the whole map
       for every position and needs only its `logits`. The codes are the same.
-    first_index: index i of the first sample: n samples drawn from 0 and m drawn from n are the
-      n + m samples that one call would draw.
+    first_index: index i of the first sample, whole and at least 0: n samples drawn from 0 and m
+      drawn from n are the n + m samples that one call would draw.
 
   Returns:
     int32 codes of `shape`.
@@ -81,7 +84,9 @@ def sample(
     top_p = _number("top_p", top_p, lambda p: 0 < p <= 1, "in (0, 1], or None")
   if given is not None:
     given = _check_given(given, shape)
-    _check_range("given codes", given[0], getattr(model, "num_codes", None))
+    codes, mask = given
+    checks.integers_in_range("given codes", codes, getattr(model, "num_codes", None), where=mask)
+  _check_index(first_index)
   _check_cond(model, cond)
   # Filters that do nothing are left out of the program, and so is the noise of a greedy draw.
   greedy = isinstance(temperature, float) and temperature == 0
@@ -100,7 +105,7 @@ def log_prob(model: nn.Module, params: dict, codes: jax.Array, *, cond: PyTree =
   Raises:
     ValueError: codes or labels are out of range (as far as they are known: not under `jit`).
   """
-  _check_range("codes", codes, getattr(model, "num_codes", None))
+  checks.integers_in_range("codes", codes, getattr(model, "num_codes", None))
   _check_cond(model, cond)
   return _log_prob(model, params, codes, cond)
 
@@ -247,18 +252,18 @@ def _check_cond(model: nn.Module, cond: PyTree) -> None:
   else:
     ranges = [("cond", getattr(cond, "labels", cond), getattr(model, "num_classes", None))]
   for name, values, size in ranges:
-    _check_range(name, values, size)
+    checks.integers_in_range(name, values, size)
 
 
-def _check_range(name: str, values: PyTree, size: int | None) -> None:
-  """Raises unless integers that are known lie in [0, size)."""
-  if not size or isinstance(values, jax.core.Tracer) or not isinstance(values, ArrayLike):
-    return  # what is no array at all is for the model to refuse
-  values = np.asarray(values)
-  if np.issubdtype(values.dtype, np.integer) and values.size:
-    least, most = int(values.min()), int(values.max())
-    if least < 0 or most >= size:
-      raise ValueError(f"{name} run from {least} to {most}; they must be in [0, {size})")
+def _check_index(first_index: ArrayLike) -> None:
+  """Its type as far as it can be seen, its value as far as it is known."""
+  if jnp.ndim(first_index) or not jnp.issubdtype(jnp.result_type(first_index), jnp.integer):
+    found = checks.known(first_index)
+    found = f"a traced {jnp.result_type(first_index)}" if found is None else found
+    raise ValueError(f"first_index is {found}; it must be one whole number")
+  found = checks.known(first_index)
+  if found is not None and found < 0:
+    raise ValueError(f"first_index is {found}; it must be at least 0")
 
 
 def _check_given(

@@ -1,0 +1,48 @@
+"""Checks of values, as far as they are known: what is being traced passes, for it has none yet."""
+
+from numbers import Integral
+from typing import Any
+
+import jax
+import numpy as np
+
+
+def known(values: Any) -> np.ndarray | None:
+  """Values as an array; None where they are traced, of other processes as well, or no array."""
+  for leaf in jax.tree.leaves(values):
+    if isinstance(leaf, jax.core.Tracer) or not getattr(leaf, "is_fully_addressable", True):
+      return None
+  try:
+    return np.asarray(values)
+  except (TypeError, ValueError):
+    return None  # a ragged list, say: what is no array is for others to refuse
+
+
+def integers_in_range(
+  name: str, values: Any, size: int | None, *, least: int = 0, where: Any = True
+) -> None:
+  """Raises ValueError unless integers lie in [least, size); no size is no check.
+
+  Args:
+    name: how the line begins, a plural.
+    values: integers, an array or a list of them; anything else passes.
+    size: what is too large.
+    least: what is not too small.
+    where: bool, of the values' shape: those where it is False may be anything.
+  """
+  values, where = known(values), known(where)
+  if not size or values is None or where is None or not np.issubdtype(values.dtype, np.integer):
+    return
+  values = values[np.broadcast_to(where, values.shape)]
+  if values.size and (values.min() < least or values.max() >= size):
+    raise ValueError(
+      f"{name} run from {values.min()} to {values.max()}; they must be in [{least}, {size})"
+    )
+
+
+def whole_number(name: str, value: Any, *, least: int) -> None:
+  """Raises ValueError unless the value is an integer, Python's or NumPy's, and large enough."""
+  if not isinstance(value, Integral) or isinstance(value, bool):
+    raise ValueError(f"{name} is {value!r}; it must be a whole number")
+  if value < least:
+    raise ValueError(f"{name} is {value}; it must be at least {least}")
