@@ -124,6 +124,39 @@ def test_an_epoch_sees_every_example_once():
   np.testing.assert_allclose(fitted.params["seen"], 1.0, rtol=1e-6)  # 8 * (1/4) * 1/2 each
 
 
+LINEAR = features.LinearClassifier(10)
+LINEAR_PARAMS = {"Dense_0": {"kernel": jnp.zeros((64, 10)), "bias": jnp.zeros(10)}}
+
+
+@pytest.mark.parametrize("bad", [10, 255, -1])
+def test_labels_out_of_range_are_named_before_training(bad, monkeypatch):
+  monkeypatch.setattr(features.accuracy_score, "_fit", lambda *args, **kwargs: pytest.fail("fits"))
+  images, good = jnp.zeros((4, 8, 8, 1)), jnp.arange(4)
+  key, labels = jax.random.key(0), good.at[2].set(bad)
+  low, high = min(bad, 0), max(bad, 3)
+  message = rf"labels run from {low} to {high}; they must be in \[0, 10\)"
+  for given in (labels, np.asarray(labels)):
+    with pytest.raises(ValueError, match=message):
+      features.fit_classifier(key, LINEAR, images, given)
+    with pytest.raises(ValueError, match=message):
+      features.classification_accuracy_score(key, images, given, images, good, model=LINEAR)
+  if bad < 0:  # of a test it counts for nothing
+    right = features.classifier_accuracy(LINEAR, LINEAR_PARAMS, images, labels, ks=(1,))[0]
+    assert right == (1, 3)
+    return
+  message = rf"labels.* run from 0 to {bad}; they must be in \[-1, 10\)"
+  with pytest.raises(ValueError, match=message):
+    features.classifier_accuracy(LINEAR, LINEAR_PARAMS, images, labels)
+  with pytest.raises(ValueError, match=message):
+    features.classification_accuracy_score(key, images, good, images, labels, model=LINEAR)
+
+
+def test_one_step_of_the_default_optimizer_trains():
+  images, labels = jnp.ones((4, 8)), jnp.arange(4)
+  fitted = features.fit_classifier(jax.random.key(0), LINEAR, images, labels, num_steps=1)
+  assert np.abs(fitted.params["Dense_0"]["bias"]).max() > 1e-3
+
+
 def test_bad_input_is_named(digits):
   (images, labels), _ = digits
   key = jax.random.key(0)
@@ -131,6 +164,8 @@ def test_bad_input_is_named(digits):
     features.fit_classifier(key, TINY, images, labels[:-1])
   with pytest.raises(ValueError, match="must be positive"):
     features.fit_classifier(key, TINY, images, labels, num_steps=0)
+  with pytest.raises(ValueError, match="batch_size is 0; it must be at least 1"):
+    features.classifier_accuracy(LINEAR, LINEAR_PARAMS, images, labels, batch_size=0)
   with pytest.raises(ValueError, match="alike but for their number"):
     features.classification_accuracy_score(key, images / 255, labels, images, labels, model=TINY)
   with pytest.raises(ValueError, match="8 at least"):

@@ -13,6 +13,7 @@ All of the data are arrays, and training is one compiled loop over them.
 Shapes: N training examples, M test examples, S steps, B batch, Y classes, ... of an example.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ import optax
 from jax import lax
 
 from vqlab.metrics import Total, accuracy, mean
+from vqlab.nn import checks
 
 
 class Fitted(NamedTuple):
@@ -41,8 +43,11 @@ class AccuracyScore(NamedTuple):
 
 
 def default_optimizer(num_steps: int) -> optax.GradientTransformation:
-  """AdamW at 2e-3, warmed up over a tenth of the steps, then a cosine to 0."""
-  warmup = max(1, num_steps // 10)
+  """AdamW at 2e-3, warmed up over a tenth of the steps, then a cosine to 0.
+
+  Fewer than ten steps have no warm-up, which begins at 0: a single one trains, too.
+  """
+  warmup = num_steps // 10
   schedule = optax.warmup_cosine_decay_schedule(0.0, 2e-3, warmup, max(num_steps, warmup + 1))
   return optax.adamw(schedule, weight_decay=1e-4)
 
@@ -69,16 +74,21 @@ def fit_classifier(
     labels: int[N], in [0, Y).
     num_steps: S; the last epoch ends where they do.
     batch_size: B; where N is not a multiple, each epoch leaves out its own few.
-    optimizer: `default_optimizer(num_steps)` where None.
+    optimizer: `default_optimizer(num_steps)` where None. The compiled loop is kept by it: make it
+      once, a new one each call compiles anew.
 
   Raises:
-    ValueError: there are no N labels, or N is below 1.
+    ValueError: there are no N labels, they are no integers, N is below 1, num_steps or batch_size
+      is not positive, or a label is not in [0, Y) (as far as they are known: not under `jit`).
   """
   _check("fit_classifier", images, labels)
   if num_steps < 1 or batch_size < 1:
     raise ValueError(
       f"fit_classifier: num_steps and batch_size must be positive; found {num_steps}, {batch_size}"
     )
+  # Before anything is trained: the loss of a label that is no class is NaN, or another class's.
+  num_classes = _num_classes(model, lambda *x: model.init_with_output(*x)[0], key, images[:1])
+  checks.integers_in_range("fit_classifier: labels", labels, num_classes)
   return _fit(
     key,
     images,
@@ -129,7 +139,6 @@ def _fit(
   return Fitted(params, losses)
 
 
-@partial(jax.jit, static_argnames=("model", "ks", "batch_size"))
 def classifier_accuracy(
   model: nn.Module,
   params: Any,
@@ -144,9 +153,30 @@ def classifier_accuracy(
   Args:
     model, params: as `fit_classifier` trained them.
     images: [M, ...]; labels: int[M], -1 counts for nothing.
-    ks: each at most Y.
+    ks: each at least 1 and at most Y.
+    batch_size: images a batch, at least 1.
+
+  Raises:
+    ValueError: there are no M labels, they are no integers, M or batch_size is below 1, a k is out
+      of range, or a label is not in [-1, Y) (as far as they are known: not under `jit`).
   """
   _check("classifier_accuracy", images, labels)
+  checks.whole_number("classifier_accuracy: batch_size", batch_size, least=1)
+  num_classes = _num_classes(model, model.apply, {"params": params}, images[:1])
+  checks.integers_in_range("classifier_accuracy: labels", labels, num_classes, least=-1)
+  return _accuracy(model, params, images, labels, ks=tuple(ks), batch_size=batch_size)
+
+
+@partial(jax.jit, static_argnames=("model", "ks", "batch_size"))
+def _accuracy(
+  model: nn.Module,
+  params: Any,
+  images: jax.Array,
+  labels: jax.Array,
+  *,
+  ks: tuple[int, ...],
+  batch_size: int,
+) -> tuple[Total, ...]:
   m = images.shape[0]
   size = min(batch_size, m)
   chunks = -(-m // size)
@@ -177,12 +207,15 @@ def classification_accuracy_score(
   """Trains `model` on samples, tests it on real images; to compare, also give it real ones first.
 
   Args:
-    samples: [N, ...], and the classes they were drawn for, int[N].
-    images: [M, ...], real and held out, and their classes, int[M].
+    samples: [N, ...], and the classes they were drawn for, int[N], in [0, Y).
+    images: [M, ...], real and held out, and their classes, int[M], in [0, Y); -1 counts for
+      nothing.
     model, num_steps, batch_size, optimizer: see `fit_classifier`; the model has `num_classes`.
 
   Raises:
-    ValueError: the shapes do not agree.
+    ValueError: samples and images differ in shape or type, labels are not of their number or no
+      integers, num_steps or batch_size is not positive, or a label is out of range (as far as they
+      are known: not under `jit`). All before training.
   """
   if samples.shape[1:] != images.shape[1:] or samples.dtype != images.dtype:
     raise ValueError(
@@ -190,6 +223,8 @@ def classification_accuracy_score(
       f"found {samples.dtype}{list(samples.shape)} and {images.dtype}{list(images.shape)}"
     )
   _check("classification_accuracy_score", images, labels)
+  labelled = "classification_accuracy_score: labels of images"
+  checks.integers_in_range(labelled, labels, model.num_classes, least=-1)
   fitted = fit_classifier(
     key, model, samples, sample_labels,
     num_steps=num_steps, batch_size=batch_size, optimizer=optimizer,
@@ -197,6 +232,12 @@ def classification_accuracy_score(
   ks = (1, min(5, model.num_classes))
   top1, top5 = classifier_accuracy(model, fitted.params, images, labels, ks=ks)
   return AccuracyScore(mean(top1), mean(top5), fitted.losses)
+
+
+def _num_classes(model: nn.Module, logits: Callable[..., jax.Array], *args: Any) -> int:
+  """Y, which most models tell; that of `logits(*args)` where one does not."""
+  told = getattr(model, "num_classes", None)
+  return jax.eval_shape(logits, *args).shape[-1] if told is None else told
 
 
 def _check(name: str, images: jax.Array, labels: jax.Array) -> None:
