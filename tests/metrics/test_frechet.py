@@ -105,7 +105,8 @@ def test_devices_merge_to_the_whole():
   summed = jax.pmap(lambda x: metrics.across(metrics.feature_sums(x), "data"), "data")(
     x.reshape(devices, -1, D)
   )
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a[-1], b, rtol=1e-4), summed, SUMS(x))
+  whole = SUMS(x)._replace(batches=devices)  # each device's rows are one
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a[-1], b, rtol=1e-4), summed, whole)
 
 
 def test_collapsed_samples_have_a_distance():
@@ -120,6 +121,57 @@ def test_collapsed_samples_have_a_distance():
     moments_of(x, reference=reference), moments_of(y, reference=reference)
   )
   np.testing.assert_allclose(found, exact, rtol=1e-5)
+
+
+def test_two_collapsed_sets_have_a_distance():
+  x = features(0, 2)
+  first, second = np.repeat(x[:1], 30, axis=0), np.repeat(x[1:], 50, axis=0)
+  exact = np.sum((np.float64(x[0]) - x[1]) ** 2)
+  for reference in (jnp.asarray(x[0]), jnp.asarray(x.mean(0))):
+    found = metrics.frechet_distance(
+      moments_of(first, reference=reference), moments_of(second, reference=reference)
+    )
+    np.testing.assert_allclose(found, exact, rtol=1e-4)
+  # Without a reference rounding is as large as what is left to tell them apart.
+  with pytest.raises(ValueError, match="the means differ by"):
+    near = second + np.float32(1e-3)
+    metrics.frechet_distance(moments_of(second), moments_of(near))
+
+
+def test_the_error_grows_with_the_batches_that_are_merged():
+  x = 3 + features(0, 4096)
+  exact = np.cov(np.float64(x), rowvar=False)
+  one_by_one = jax.jit(lambda x: jax.lax.scan(
+    lambda sums, row: (metrics.merge(sums, metrics.feature_sums(row[None])), None),
+    metrics.feature_sums(x[:1]), x[1:],
+  )[0])  # fmt: skip
+  whole, many = SUMS(x), one_by_one(jnp.asarray(x))
+  assert (whole.batches, many.batches) == (1, len(x))
+  whole, many = metrics.moments(whole), metrics.moments(many)
+  error = np.abs(np.linalg.eigvalsh(many.covariance - exact)).sum()
+  assert whole.error < error < many.error < 10 * error
+  in_float64 = [jax.tree.map(np.float64, SUMS(x[i : i + 1])) for i in range(8)]
+  assert metrics.moments(metrics.merge(*in_float64)).error < 2 * moments_of(x[:8]).error
+
+
+def test_another_reference_than_the_sums_is_refused():
+  x = features(0, 60, mean=5.0)
+  reference = np.float64(x.mean(0))  # rounded as the sums' is
+  parts = [SUMS(x[i : i + 7], reference=jnp.asarray(reference)) for i in range(0, 60, 7)]
+  sums, none = metrics.merge(*parts), SUMS(x)
+  found = metrics.moments(sums, reference=reference).mean
+  np.testing.assert_allclose(found, np.float64(x).mean(0), rtol=1e-6)
+  other = np.where(np.arange(D) == 5, reference + 0.01, reference)
+  for held, given, message in (
+    (sums, None, "has .* for feature 0; none is given"),
+    (sums, other, "for feature 5; the one given has"),
+    (none, reference, "has 0 for feature 0; the one given"),
+    (metrics.merge(sums, none), reference, "the very same for all sums"),
+    (sums, 5.0, r"the reference must be \[24\], as the sums'; found \[\]"),
+    (sums, reference[:3], r"must be \[24\], as the sums'; found \[3\]"),
+  ):
+    with pytest.raises(ValueError, match=message):
+      metrics.moments(held, reference=given)
 
 
 def test_bad_input_is_named():
