@@ -284,6 +284,39 @@ BAD_INPUTS = {
 }  # fmt: skip
 
 
+BAD_FIELDS = [
+  ({"attention_channels": 0}, "attention_channels is 0; it must be at least 1"),
+  ({"channels": 1}, "channels is 1; attention to half as many needs at least 2"),
+  ({"channels": 8.0}, "channels is 8.0; it must be a whole number"),
+  ({"out_res_channels": 0}, "out_res_channels is 0; it must be at least 1"),
+  ({"num_classes": -1}, "num_classes is -1; it must be at least 0"),
+  ({"num_out_blocks": -1}, "num_out_blocks is -1; it must be at least 0"),
+  ({"num_heads": 0}, "num_heads is 0; it must be at least 1"),
+  ({"num_cond_blocks": -1, **UPPER}, "num_cond_blocks is -1; it must be at least 0"),
+  ({"cond_channels": 0, **UPPER}, "cond_channels is 0; it must be at least 1"),
+  ({"cond_res_channels": 0, **UPPER}, "cond_res_channels is 0; it must be at least 1"),
+  ({"upper_codes": (4, 0)}, r"upper_codes\[1\] is 0; it must be at least 1"),
+  ({"upper_codes": (5.0,)}, r"upper_codes\[0\] is 5.0; it must be a whole number"),
+  ({"upper_codes": [5]}, r"upper_codes is \[5\]; it must be a tuple of K a level"),
+  ({"kernel_size": 4}, "kernel_size is 4; it must be odd"),
+  ({"kernel_size": 1}, "kernel_size is 1; it must be at least 3"),
+  ({"dropout": 1.5}, r"dropout is 1.5; it must be in \[0, 1\)"),
+]
+
+
+@pytest.mark.parametrize(("fields", "message"), BAD_FIELDS)
+def test_impossible_fields_are_named_before_anything_is_compiled(fields, message):
+  codes = jnp.zeros((1, 2, 2), I32)
+  for call in (
+    lambda model: model.init(KEY, codes),
+    lambda model: sample(KEY, model, {}, codes.shape),
+    lambda model: log_prob(model, {}, codes),
+  ):
+    with pytest.raises(ValueError, match=message) as error:
+      call(PixelSNAIL(5, **{"channels": 8, "num_heads": 2, "num_blocks": 1, **fields}))
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize(
   ("fields", "shape", "cond", "message"), BAD_INPUTS.values(), ids=BAD_INPUTS
 )

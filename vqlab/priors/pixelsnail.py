@@ -12,7 +12,8 @@ y the label's bias, bg the position's two coordinates and [..] concatenation, a 
 
 where `gated` is a gated residual block of 1x1 products; a block without attention ends in a 1x1
 product of [x_R, bg]. Gated 1x1 blocks (the output stack), ELU and a 1x1 product give the logits.
-The paper's top prior has 4 blocks of 5 layers with attention, its bottom prior none with.
+The paper reports 4 blocks of 5 layers with attention for its top prior, and none for its bottom
+prior.
 
 Sampling with the cache. Neither U nor V read their own position, so u_l and g_l of a position
 follow, for all the layers at once, from what earlier positions left in the cache: `begin_row` does
@@ -31,6 +32,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import ArrayLike, DTypeLike
 
+from vqlab.nn import checks
 from vqlab.nn.attention import AttentionCache
 from vqlab.nn.codes import CodeConv
 from vqlab.nn.dtypes import at_least_float32
@@ -106,8 +108,14 @@ class PixelSNAIL(nn.Module):
   dtype: DTypeLike | None = None
   param_dtype: DTypeLike = jnp.float32
 
+  def __post_init__(self) -> None:
+    # Not later: Linen makes tuples of lists inside of `init`, and outside no list can be hashed.
+    if not isinstance(self.upper_codes, tuple):
+      raise ValueError(f"upper_codes is {self.upper_codes!r}; it must be a tuple of K a level")
+    super().__post_init__()
+
   def setup(self) -> None:
-    self._check_fields()
+    self.check_fields()
     C, R, k, r = self.channels, self.res_channels, self.kernel_size, self.kernel_size // 2
     types = {"dtype": self.compute_dtype, "param_dtype": self.param_dtype}
     above, left = (
@@ -119,8 +127,7 @@ class PixelSNAIL(nn.Module):
     self.embed_left = CodeConv(self.num_codes, C, left, scale=1 - share, **types)
     self.first = StrictCausalConvs(self.num_layers, C, R, k, **types)
     self.second = StrictCausalConvs(self.num_layers, R, 2 * C, k, **types)
-    attended = C // 2 if self.attention_channels is None else self.attention_channels
-    block = (C, self.attention, self.num_heads, attended, self.dropout, *types.values())
+    block = (C, self.attention, self.num_heads, self.attended, self.dropout, *types.values())
     self.blocks = [SnailBlock(*block) for _ in range(self.num_blocks)]
     self.drop = nn.Dropout(self.dropout)
     hidden = R if self.out_res_channels is None else self.out_res_channels
@@ -150,6 +157,11 @@ class PixelSNAIL(nn.Module):
     return self.num_blocks * self.num_res_blocks
 
   @property
+  def attended(self) -> int:
+    """A, the width of queries, keys and values."""
+    return self.channels // 2 if self.attention_channels is None else self.attention_channels
+
+  @property
   def compute_dtype(self) -> DTypeLike:
     return self.param_dtype if self.dtype is None else self.dtype
 
@@ -161,7 +173,12 @@ class PixelSNAIL(nn.Module):
   def cond_ranges(
     self, cond: ArrayLike | Conditions | None
   ) -> list[tuple[str, ArrayLike | None, int]]:
-    """(name, integers, size) of everything in `cond` that must lie in [0, size)."""
+    """(name, integers, size) of everything in `cond` that must lie in [0, size).
+
+    Raises:
+      ValueError: a field of the model is not possible.
+    """
+    self.check_fields()  # before the model, as a static argument, is hashed
     labels, codes = as_conditions(cond)
     codes = zip(codes if isinstance(codes, tuple | list) else (), self.upper_codes, strict=False)
     levels = [(f"upper codes {n}", level, K) for n, (level, K) in enumerate(codes)]
@@ -328,15 +345,33 @@ class PixelSNAIL(nn.Module):
     """[L, Cc, 2C] in the compute dtype."""
     return self.cond_gates.astype(self.compute_dtype)
 
-  def _check_fields(self) -> None:
-    sizes = ("num_codes", "channels", "num_blocks", "num_res_blocks", "res_channels")
-    for name in (*sizes, *(("cond_channels",) if self.upper_codes else ())):
-      if getattr(self, name) < 1:
-        raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-    if self.kernel_size < 3 or self.kernel_size % 2 == 0:
+  @nn.nowrap
+  def check_fields(self) -> None:
+    """Raises ValueError that names a field whose value is not possible."""
+    least = dict.fromkeys(("num_codes", "channels", "num_blocks", "num_res_blocks"), 1)
+    least |= {"res_channels": 1, "out_res_channels": 1, "num_classes": 0, "num_out_blocks": 0}
+    if self.attention:
+      least |= {"num_heads": 1, "attention_channels": 1}
+    if self.upper_codes:
+      least |= {"num_cond_blocks": 0, "cond_channels": 1, "cond_res_channels": 1}
+    optional = ("out_res_channels", "attention_channels", "cond_res_channels")
+    for name, smallest in least.items():
+      value = getattr(self, name)
+      if value is not None or name not in optional:
+        checks.whole_number(name, value, least=smallest)
+    for n, K in enumerate(self.upper_codes):
+      checks.whole_number(f"upper_codes[{n}]", K, least=1)
+    checks.whole_number("kernel_size", self.kernel_size, least=3)
+    if self.kernel_size % 2 == 0:
       raise ValueError(f"kernel_size is {self.kernel_size}; it must be odd and at least 3")
-    if not isinstance(self.upper_codes, tuple):
-      raise ValueError(f"upper_codes is {self.upper_codes!r}; it must be a tuple of K a level")
+    if self.attention and not self.attended:
+      raise ValueError("channels is 1; attention to half as many needs at least 2")
+    if self.attention and self.attended % self.num_heads:
+      raise ValueError(
+        f"num_heads is {self.num_heads}; it must divide the {self.attended} attention channels"
+      )
+    if not 0 <= self.dropout < 1:
+      raise ValueError(f"dropout is {self.dropout}; it must be in [0, 1)")
 
 
 def _check_shape(shape: tuple[int, ...]) -> None:
