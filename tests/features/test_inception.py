@@ -9,6 +9,7 @@ import pytest
 
 from vqlab import features
 
+HIGHEST = jax.lax.Precision.HIGHEST
 SIZES = [(32, 32), (300, 500), (299, 299), (1, 2)]
 
 
@@ -26,6 +27,21 @@ def test_parameters_and_outputs_by_shape():
   assert [(x.shape, x.dtype) for x in rough] == [(x.shape, jnp.float32) for x in out]
   pooled = jax.eval_shape(lambda v, x: model.apply(v, x, method="features"), variables, images)
   assert pooled.shape == (2, 2048)
+
+
+@pytest.mark.parametrize("precision", [HIGHEST, None])
+def test_every_product_is_as_precise_as_asked(precision):
+  """By default as precise as the inputs: FID is a difference of large numbers."""
+  model = features.InceptionV3(num_classes=3)
+  assert model.precision == HIGHEST
+  model = model.clone(precision=precision, param_dtype=jnp.bfloat16)
+  images = jax.ShapeDtypeStruct((1, 75, 75, 3), jnp.float32)
+  variables = jax.eval_shape(model.init, jax.random.key(0), images)
+  kernels = [x for x in jax.tree.leaves(variables["params"]) if x.ndim > 1]
+  assert {x.dtype for x in kernels} == {jnp.dtype(jnp.bfloat16)}
+  found = str(jax.make_jaxpr(model.apply)(variables, images))
+  products = found.count("= conv_general_dilated[") + found.count("= dot_general[")
+  assert products == 95 and found.count("precision=(Precision.HIGHEST") == (95 if precision else 0)
 
 
 def bilinear(image, half_pixel_centres):

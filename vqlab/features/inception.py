@@ -23,6 +23,7 @@ from typing import Literal, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.typing import DTypeLike
 
 from vqlab.nn.dtypes import at_least_float32
@@ -49,15 +50,18 @@ class _Conv(nn.Module):
   stride: int = 1
   padding: Literal["SAME", "VALID"] = "SAME"
   dtype: DTypeLike = jnp.float32
+  param_dtype: DTypeLike = jnp.float32
+  precision: lax.PrecisionLike = None
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     x = nn.Conv(
-      self.features, self.kernel, self.stride, self.padding,
-      use_bias=False, dtype=self.dtype, name="conv",
+      self.features, self.kernel, self.stride, self.padding, use_bias=False,
+      dtype=self.dtype, param_dtype=self.param_dtype, precision=self.precision, name="conv",
     )(x)  # fmt: skip
     wide = at_least_float32(self.dtype)
-    norm = nn.BatchNorm(use_running_average=True, epsilon=1e-3, dtype=wide, name="bn")
+    types = {"dtype": wide, "param_dtype": at_least_float32(self.param_dtype)}
+    norm = nn.BatchNorm(use_running_average=True, epsilon=1e-3, name="bn", **types)
     return nn.relu(norm(x.astype(wide))).astype(self.dtype)
 
 
@@ -81,11 +85,14 @@ class _Block(nn.Module):
   """
 
   dtype: DTypeLike = jnp.float32
+  param_dtype: DTypeLike = jnp.float32
+  precision: lax.PrecisionLike = None
 
   def chain(self, x: jax.Array, *links: tuple) -> jax.Array:
+    t = {"dtype": self.dtype, "param_dtype": self.param_dtype, "precision": self.precision}
     for name, features, kernel, *stride in links:
       how = {"stride": stride[0], "padding": "VALID"} if stride else {}
-      x = _Conv(features, kernel, dtype=self.dtype, name=name, **how)(x)
+      x = _Conv(features, kernel, name=name, **how, **t)(x)
     return x
 
 
@@ -192,10 +199,14 @@ class InceptionV3(nn.Module):
   Attributes:
     num_classes: 1008 in the published weights.
     dtype: of the computation; published figures are float32.
+    param_dtype: of the parameters; those of norms are float32 at least.
+    precision: of its products. Accelerators' default leaves 10 or 8 bits of each float32.
   """
 
   num_classes: int = 1008
   dtype: DTypeLike = jnp.float32
+  param_dtype: DTypeLike = jnp.float32
+  precision: lax.PrecisionLike = lax.Precision.HIGHEST
 
   def features(self, images: jax.Array) -> jax.Array:
     """The features of FID alone: [B, H, W, 3] in [-1, 1] -> [B, 2048]."""
@@ -209,7 +220,8 @@ class InceptionV3(nn.Module):
       )
     if not jnp.issubdtype(images.dtype, jnp.floating):
       raise ValueError(f"InceptionV3: images are {images.dtype}; see features.inception_images")
-    t = {"dtype": self.dtype}
+    params = {"param_dtype": self.param_dtype, "precision": self.precision}
+    t = {"dtype": self.dtype, **params}
     wide = at_least_float32(self.dtype)
     mean = lambda x: jnp.mean(x.astype(wide), axis=(1, 2))
 
@@ -232,8 +244,8 @@ class InceptionV3(nn.Module):
     x = _E(name="Mixed_7b", **t)(x)
     x = _E(last=True, name="Mixed_7c", **t)(x)
     pool = mean(x)
-    unbiased = nn.Dense(self.num_classes, use_bias=False, dtype=wide, name="fc")(pool)
-    bias = self.param("fc_bias", nn.initializers.zeros, (self.num_classes,))
+    unbiased = nn.Dense(self.num_classes, use_bias=False, dtype=wide, name="fc", **params)(pool)
+    bias = self.param("fc_bias", nn.initializers.zeros, (self.num_classes,), self.param_dtype)
     logits = unbiased + bias.astype(wide)
     return InceptionOutput(pool_64, pool_192, pool_768, pool, unbiased, logits)
 
