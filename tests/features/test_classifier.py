@@ -151,6 +151,16 @@ def test_labels_out_of_range_are_named_before_training(bad, monkeypatch):
     features.classification_accuracy_score(key, images, good, images, labels, model=LINEAR)
 
 
+def test_linear_classifier_in_bfloat16():
+  model = LINEAR.clone(dtype=jnp.bfloat16, param_dtype=jnp.bfloat16)
+  x = jax.random.normal(jax.random.key(0), (4, 64))
+  params = model.init(jax.random.key(1), x)
+  assert {p.dtype for p in jax.tree.leaves(params)} == {jnp.dtype(jnp.bfloat16)}
+  rough, exact = model.apply(params, x), LINEAR.apply(params, x)
+  assert rough.dtype == exact.dtype == jnp.float32
+  assert 0 < np.abs(rough - exact).max() < 0.1
+
+
 def test_one_step_of_the_default_optimizer_trains():
   images, labels = jnp.ones((4, 8)), jnp.arange(4)
   fitted = features.fit_classifier(jax.random.key(0), LINEAR, images, labels, num_steps=1)

@@ -110,14 +110,22 @@ class SmallClassifier(nn.Module):
 
 
 class LinearClassifier(nn.Module):
-  """Logistic regression, on features [B, F] or the pixels of images: [B, ...] -> [B, Y]."""
+  """Logistic regression, on features [B, F] or the pixels of images: [B, ...] -> [B, Y].
+
+  Attributes:
+    num_classes: Y.
+    dtype: of the computation; None: float32, or float64 of inputs that are.
+    param_dtype: of the parameters. Logits are float32 at least.
+  """
 
   num_classes: int
+  dtype: DTypeLike | None = None
+  param_dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
     del train
+    dtype = at_least_float32(x.dtype) if self.dtype is None else self.dtype
     scaled = x.astype(jnp.float32) / 255 - 0.5 if x.dtype == jnp.uint8 else x
-    return nn.Dense(self.num_classes, dtype=at_least_float32(x.dtype))(
-      scaled.reshape(x.shape[0], -1)
-    )
+    dense = nn.Dense(self.num_classes, dtype=dtype, param_dtype=self.param_dtype)
+    return dense(scaled.reshape(x.shape[0], -1)).astype(at_least_float32(dtype))
