@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vqlab.interop.pixelsnail import convert, model_of
+from vqlab.interop import from_torch, pixelsnail_model
+from vqlab.interop.pixelsnail import convert
 from vqlab.priors import Conditions, PixelSNAIL
 
 torch = pytest.importorskip("torch")
@@ -30,14 +31,14 @@ def generic(shape, seed=0, **fields):
   return model
 
 
-def agree(model, size, factor=0, **heads):
+def agree(model, size, factor=0, heads=8):
   """The largest logit, and the largest difference, on one random map (and the level above)."""
   state = model.state_dict()
   codes = torch.randint(model.num_codes, (1, size, size))
   upper = torch.randint(model.num_codes, (1, size // factor, size // factor)) if factor else None
   with torch.no_grad():
     expected = model(codes, upper).permute(0, 2, 3, 1).numpy()
-  module, variables = model_of(state, **heads), convert(state, **heads)
+  module, variables = pixelsnail_model(state, num_heads=heads), convert(state)
   cond = Conditions(codes=(jnp.asarray(upper.numpy(), jnp.int32),)) if factor else None
   shapes = jax.eval_shape(
     module.init, jax.random.key(0), jnp.zeros((1, size, size), jnp.int32), cond
@@ -59,12 +60,24 @@ def test_every_part_agrees_closely(level):
   assert largest > 0.5 and error < 1e-5
 
 
+def test_another_number_of_heads():
+  """It changes no tensor, so the model is told."""
+  model = generic((4, 4), **SMALL)
+  for block in model.blocks:
+    block.causal_attention.heads = 4
+  largest, error = agree(model, 4, heads=4)
+  assert largest > 0.5 and error < 1e-5
+  assert agree(model, 4)[1] > 1e-3
+  with pytest.raises(ValueError, match="num_heads is 3; it must divide the 8 attention channels"):
+    pixelsnail_model(model.state_dict(), num_heads=3)
+
+
 def test_full_size_top():
   model = generic((8, 8))
   assert counts(model) == (84_873_280, 226)
   largest, error = agree(model, 8)
   assert largest > 0.5 and error < 1e-3
-  assert model_of(model.state_dict()) == PixelSNAIL(attention_channels=128)
+  assert pixelsnail_model(model.state_dict()) == PixelSNAIL(attention_channels=128)
 
 
 def test_full_size_bottom():
@@ -73,7 +86,7 @@ def test_full_size_bottom():
   largest, error = agree(model, 16, 2)
   assert largest > 0.5 and error < 1e-3
   expected = PixelSNAIL(attention=False, upper_codes=(512,), cond_res_channels=256)
-  assert model_of(model.state_dict()) == expected
+  assert pixelsnail_model(model.state_dict()) == expected
 
 
 @pytest.mark.slow
@@ -118,6 +131,40 @@ def test_a_tensor_of_another_shape_is_named(level, small_states):
     if not key.startswith("background"):
       with pytest.raises(ValueError, match=r"has shape|does not fit|must divide"):
         convert({**state, key: torch.cat([value, value])})
+
+
+TAILS = {
+  "last block": ("top", lambda key: key.startswith("blocks.1.")),
+  "last layers": ("top", lambda key: ".resblocks.1." in key),
+  "conditioning": ("bottom", lambda key: key.startswith("cond_resnet.blocks.3.")),
+}
+
+
+@pytest.mark.parametrize(("level", "missing"), TAILS.values(), ids=TAILS)
+def test_an_end_that_is_missing_is_named_where_the_model_is_given(level, missing, small_states):
+  state = small_states[level]
+  model = pixelsnail_model(state)
+  found = from_torch("pixelsnail", state, model=model)
+  jax.tree.map(np.testing.assert_array_equal, found, from_torch("pixelsnail", state))
+  cut = {key: value for key, value in state.items() if not missing(key)}
+  assert pixelsnail_model(cut) != model
+  first = next(key for key in state if missing(key)).split(".weight")[0]
+  with pytest.raises(ValueError, match="does not fit; missing: ") as error:
+    from_torch("pixelsnail", cut, model=model)
+  assert first.rsplit(".", 1)[0] in str(error.value)
+  with pytest.raises(ValueError, match="unexpected: "):
+    from_torch("pixelsnail", state, model=pixelsnail_model(cut))
+
+
+def test_a_model_that_is_not_of_this_kind_is_refused(small_states):
+  state = small_states["top"]
+  model = pixelsnail_model(state)
+  with pytest.raises(ValueError, match=r"num_classes=3 .* rosinality's has no classes"):
+    from_torch("pixelsnail", state, model=model.clone(num_classes=3))
+  with pytest.raises(ValueError, match="'vqvae2' takes none"):
+    from_torch("vqvae2", state, model=model)
+  with pytest.raises(ValueError, match=r"has shape \[.*\]; expected \["):
+    from_torch("pixelsnail", state, model=model.clone(res_channels=7))
 
 
 def test_shifted_and_extra_tensors_are_refused(small_states):

@@ -26,7 +26,8 @@ class Residual(nn.Module):
     return x + self.conv(x)
 
 
-def stack(*layers, channels=128, inner=32, blocks=2, tail=()):
+def stack(*layers, sizes, tail=()):
+  channels, inner, blocks = sizes
   residual = [Residual(channels, inner) for _ in range(blocks)]
   return nn.ModuleDict({"blocks": nn.Sequential(*layers, *residual, nn.ReLU(), *tail)})
 
@@ -58,22 +59,22 @@ class Quantizer(nn.Module):
 
 
 class Torch(nn.Module):
-  def __init__(self):
+  def __init__(self, channels=128, inner=32, blocks=2, dim=64, num_codes=512):
     super().__init__()
-    conv, up = nn.Conv2d, nn.ConvTranspose2d
+    conv, up, relu = nn.Conv2d, nn.ConvTranspose2d, nn.ReLU
     down = lambda a, b: conv(a, b, 4, stride=2, padding=1)
-    relu = nn.ReLU
-    self.enc_b = stack(down(3, 64), relu(), down(64, 128), relu(), conv(128, 128, 3, padding=1))
-    self.enc_t = stack(down(128, 64), relu(), conv(64, 128, 3, padding=1))
-    self.quantize_conv_t = conv(128, 64, 1)
-    self.quantize_t = Quantizer(64, 512)
-    self.dec_t = stack(conv(64, 128, 3, padding=1), tail=[up(128, 64, 4, 2, 1)])
-    self.quantize_conv_b = conv(64 + 128, 64, 1)
-    self.quantize_b = Quantizer(64, 512)
-    self.upsample_t = up(64, 64, 4, 2, 1)
-    self.dec = stack(
-      conv(128, 128, 3, padding=1), tail=[up(128, 64, 4, 2, 1), relu(), up(64, 3, 4, 2, 1)]
-    )
+    C, half, D, sizes = channels, channels // 2, dim, (channels, inner, blocks)
+    first = [down(3, half), relu(), down(half, C), relu(), conv(C, C, 3, padding=1)]
+    self.enc_b = stack(*first, sizes=sizes)
+    self.enc_t = stack(down(C, half), relu(), conv(half, C, 3, padding=1), sizes=sizes)
+    self.quantize_conv_t = conv(C, D, 1)
+    self.quantize_t = Quantizer(D, num_codes)
+    self.dec_t = stack(conv(D, C, 3, padding=1), sizes=sizes, tail=[up(C, D, 4, 2, 1)])
+    self.quantize_conv_b = conv(D + C, D, 1)
+    self.quantize_b = Quantizer(D, num_codes)
+    self.upsample_t = up(D, D, 4, 2, 1)
+    tail = [up(C, half, 4, 2, 1), relu(), up(half, 3, 4, 2, 1)]
+    self.dec = stack(conv(2 * D, C, 3, padding=1), sizes=sizes, tail=tail)
 
   def forward(self, x):
     last = lambda y: y.permute(0, 2, 3, 1)
@@ -148,13 +149,33 @@ def test_training_of_the_codebook_goes_on(theirs):
   np.testing.assert_allclose(state.counts, quantizer.cluster_size.numpy(), rtol=1e-5)
 
 
-def test_numpy_half_and_other_sizes(theirs):
+def test_numpy_and_half_precision(theirs):
   arrays = {key: value.numpy() for key, value in theirs.state_dict().items()}
   half = {key: value.half() for key, value in theirs.state_dict().items()}
   exact, rough = interop.from_torch("vqvae2", arrays), interop.from_torch("vqvae2", half)
   kernel = lambda v: v["params"]["encoders_0"]["conv"]["kernel"]
   assert kernel(rough).dtype == jnp.float32
   np.testing.assert_allclose(kernel(rough), kernel(exact), atol=1e-3)
+  narrow = {key: value.astype(jnp.bfloat16) for key, value in arrays.items()}
+  rough = interop.from_torch("vqvae2", narrow)
+  assert kernel(rough).dtype == jnp.float32
+  np.testing.assert_allclose(kernel(rough), kernel(exact), atol=1e-2)
+
+
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_other_sizes(blocks):
+  torch.manual_seed(1)
+  model = Torch(channels=16, inner=6, blocks=blocks, dim=5, num_codes=11).eval()
+  images = np.random.default_rng(0).uniform(-1, 1, (1, 16, 16, 3)).astype(np.float32)
+  with torch.no_grad():
+    wanted, codes, _ = model(torch.from_numpy(images).permute(0, 3, 1, 2))
+  variables = interop.from_torch("vqvae2", model.state_dict())
+  ours = vqvae2.VQVAE2(channels=16, residual_channels=6, num_residual_blocks=blocks, code_dim=5)
+  books = [state.codebook for state in variables["codebooks"]]
+  shapes = jax.eval_shape(ours.init, jax.random.key(0), jnp.asarray(images), books)
+  assert jax.tree.map(jnp.shape, variables["params"]) == jax.tree.map(jnp.shape, shapes["params"])
+  decoded = DECODE(ours, variables["params"], books, [jnp.asarray(c.numpy()) for c in codes])
+  np.testing.assert_allclose(decoded, wanted.numpy(), atol=1e-4 * float(wanted.std()))
 
 
 @pytest.mark.parametrize(
@@ -177,6 +198,20 @@ def test_numpy_half_and_other_sizes(theirs):
       r"'quantize_t.embed' has shape \[512, 64\]; expected \[64, 64\]",
     ),
     (
+      lambda d: d.update({"quantize_conv_t.bias": np.full(64, np.nan, jnp.bfloat16)}),
+      r"'quantize_conv_t.bias' holds NaN",
+    ),
+    (
+      lambda d: d.update({"quantize_conv_t.bias": torch.zeros(64, dtype=torch.int32)}),
+      r"'quantize_conv_t.bias' is int32; expected floating point",
+    ),
+    (
+      lambda d: d.update({"quantize_conv_t.bias": np.full(64, "0")}),
+      r"'quantize_conv_t.bias' is <U1; expected floating point",
+    ),
+    (lambda d: d.update({"extra": None}), "holds 'extra', no tensors, among them; give the"),
+    (lambda d: d.update({7: d["quantize_conv_t.bias"]}), "key 7 of the state dict must be a str"),
+    (
       lambda d: d.update({"quantize_conv_t.bias": torch.full((64,), torch.nan)}),
       r"'quantize_conv_t.bias' holds NaN",
     ),
@@ -187,6 +222,23 @@ def test_what_does_not_fit_is_named(theirs, change, message):
   change(state_dict)
   with pytest.raises(ValueError, match=message):
     interop.from_torch("vqvae2", state_dict)
+
+
+@pytest.mark.parametrize(
+  ("found", "message"),
+  [
+    (None, "the state dict is a NoneType; it must map names to tensors"),
+    ([1, 2], "the state dict is a list"),
+    (
+      {"model": {"a": np.zeros(1)}, "args": 3},
+      r"holds no tensors but 'model', 'args'; give state_dict\['model'\]",
+    ),
+  ],
+)
+@pytest.mark.parametrize("name", ["inception_v3", "pixelsnail", "vqvae2"])
+def test_what_is_no_state_dict_is_named(name, found, message):
+  with pytest.raises(ValueError, match=message):
+    interop.from_torch(name, found)
 
 
 def test_unknown_names():

@@ -11,35 +11,48 @@ will do, and so will tensors.
 from collections.abc import Mapping
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vqlab.interop import haiku, inception, vqvae2
+from vqlab.interop import haiku, inception, pixelsnail, vqvae2
+from vqlab.interop.pixelsnail import model_of as pixelsnail_model
 from vqlab.interop.state_dict import StateDict, conv_kernel, conv_transpose_kernel, to_numpy
 
 
-def from_torch(name: str, state_dict: Mapping[str, Any]) -> dict[str, Any]:
+def from_torch(
+  name: str, state_dict: Mapping[str, Any], *, model: nn.Module | None = None
+) -> dict[str, Any]:
   """Variables from a PyTorch state dict; keys may begin with "module.", as DataParallel's do.
 
   Args:
     name: what the state dict is of, and so what the variables are for:
       "vqvae2": rosinality/vq-vae-2-pytorch's VQVAE -> {"params", "codebooks"} for
         `autoencoders.vqvae2.VQVAE2`, see `vqlab/interop/vqvae2.py`.
-      "pixelsnail": its PixelSNAIL -> variables for `priors.PixelSNAIL`.
+      "pixelsnail": its PixelSNAIL -> {"params"} for the `priors.PixelSNAIL` that
+        `pixelsnail_model(state_dict)` gives, or for `model`.
       "inception_v3": pytorch-fid's and torch-fidelity's Inception -> {"params", "batch_stats"} for
         `features.InceptionV3`.
     state_dict: arrays or tensors by key.
+    model: of "pixelsnail" alone, the module that the variables must be for. Its sizes are read off
+      the tensors where None, and then a state dict whose last blocks or layers are all missing is
+      one of a smaller model: that cannot be seen.
 
   Raises:
-    ValueError: an unknown name, or a state dict that does not fit.
+    ValueError: an unknown name, or a state dict that does not fit (the model, where it is given).
   """
   converters = {
     "inception_v3": inception.convert,
-    "pixelsnail": _pixelsnail,
+    "pixelsnail": pixelsnail.convert,
     "vqvae2": vqvae2.convert,
   }
-  return _arrays(_chosen("from_torch", name, converters)(state_dict))
+  convert = _chosen("from_torch", name, converters)
+  if model is None:
+    return _arrays(convert(state_dict))
+  if name != "pixelsnail":
+    raise ValueError(f"from_torch: model is for 'pixelsnail' alone; {name!r} takes none")
+  return _arrays(convert(state_dict, model=model))
 
 
 def from_haiku(name: str, params: Mapping[str, Any], state: Mapping[str, Any]) -> Any:
@@ -58,12 +71,6 @@ def from_haiku(name: str, params: Mapping[str, Any], state: Mapping[str, Any]) -
   """
   converters = {"vector_quantizer": haiku.convert_quantizer, "vqvae": haiku.convert_vqvae}
   return _arrays(_chosen("from_haiku", name, converters)(params, state))
-
-
-def _pixelsnail(state_dict: Mapping[str, Any]) -> dict[str, Any]:
-  from vqlab.interop import pixelsnail  # not before it is asked for: it needs the prior
-
-  return pixelsnail.convert(state_dict)
 
 
 def _chosen(function: str, name: str, converters: dict[str, Any]) -> Any:
@@ -90,5 +97,6 @@ __all__ = [
   "conv_transpose_kernel",
   "from_haiku",
   "from_torch",
+  "pixelsnail_model",
   "to_numpy",
 ]

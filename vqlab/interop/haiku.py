@@ -66,7 +66,9 @@ def convert_quantizer(params: Tree, state: Tree) -> CodebookState:
 
   def average(name: str, shape: tuple[int, ...]) -> tuple[np.ndarray, int]:
     tensors.take(f"{name}.average", shape)  # follows from the other two
-    return tensors.take(f"{name}.hidden", shape), int(tensors.take(f"{name}.counter", ()))
+    return tensors.take(f"{name}.hidden", shape), int(
+      tensors.take(f"{name}.counter", (), integer=True)
+    )
 
   counts, step = average("ema_cluster_size", (num_codes,))
   sums, other_step = average("ema_dw", (dim, num_codes))

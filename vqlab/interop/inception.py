@@ -34,7 +34,7 @@ def convert(state_dict: Mapping[str, Any]) -> dict[str, Any]:
   images = jax.ShapeDtypeStruct((1, 299, 299, 3), jnp.float32)
   wanted = jax.eval_shape(InceptionV3().init, jax.random.key(0), images)
 
-  def read(collection: str, path: tuple[str, ...], shape: tuple[int, ...]) -> np.ndarray:
+  def read(path: tuple[str, ...], shape: tuple[int, ...]) -> np.ndarray:
     *modules, leaf = path
     module = ".".join(modules)
     if leaf == "fc_bias":
@@ -47,14 +47,14 @@ def convert(state_dict: Mapping[str, Any]) -> dict[str, Any]:
     names = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
     return tensors.take(f"{module}.{names[leaf]}", shape)
 
-  def walk(collection: str, tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> dict[str, Any]:
+  def walk(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> dict[str, Any]:
     return {
-      name: walk(collection, value, (*path, name))
+      name: walk(value, (*path, name))
       if isinstance(value, Mapping)
-      else read(collection, (*path, name), value.shape)
+      else read((*path, name), value.shape)
       for name, value in tree.items()
     }
 
-  variables = {collection: walk(collection, wanted[collection]) for collection in wanted}
+  variables = {collection: walk(tree) for collection, tree in wanted.items()}
   tensors.done()
   return variables

@@ -5,6 +5,10 @@ Its causal kernels are square: in every forward pass it sets to zero the taps of
 position itself, but its optimizer refills them, so that a checkpoint may hold anything there. They
 are dropped before |v| is taken, as its forward pass does.
 
+Sizes are read off the tensors, so of a state dict whose end is missing as a whole (the last block,
+the last layer of every block, the last block of the conditioning stack) nothing tells that it ever
+was: it is one of a smaller model. Give `convert` the model that is expected, and it names them.
+
 It computes ELUs out of place. Its earlier versions did so in place, and by that added elu(x) for x
 in every residual: their checkpoints look the same, are another function, and cannot be told apart.
 """
@@ -21,29 +25,45 @@ WHAT = "PixelSNAIL"
 
 
 def model_of(state_dict: Mapping[str, Any], *, num_heads: int = 8) -> PixelSNAIL:
-  """The module whose parameters `convert` gives, of the sizes of the tensors.
+  """The module of the sizes of a state dict's tensors, whose parameters `convert` gives.
+
+  Args:
+    state_dict: tensors or arrays by key.
+    num_heads: of the attention. No tensor tells it: it is 8 in all of rosinality's code.
 
   Raises:
-    ValueError: a tensor that decides a size is missing or has another number of axes.
+    ValueError: a tensor that decides a size is missing or has another number of axes, or the heads
+      do not divide the attention's channels.
   """
-  return _model_of(StateDict(state_dict, WHAT), num_heads)
+  model = _model_of(StateDict(state_dict, WHAT), num_heads)
+  model.check_fields()
+  return model
 
 
-def convert(state_dict: Mapping[str, Any], *, num_heads: int = 8) -> dict[str, Any]:
-  """Variables {"params": ...} of `model_of(state_dict)`, as NumPy arrays.
+def convert(state_dict: Mapping[str, Any], *, model: PixelSNAIL | None = None) -> dict[str, Any]:
+  """Variables {"params": ...}, as NumPy arrays.
 
   Args:
     state_dict: tensors or arrays by key, as `PixelSNAIL.state_dict()` gives them; every key may
       begin with "module.".
-    num_heads: of the attention. No tensor tells it: it is 8 in all of rosinality's code.
+    model: what the variables are for. Where None it is `model_of(state_dict)`, whatever its heads:
+      no parameter depends on them.
 
   Raises:
-    ValueError: a tensor is missing, not expected, of another shape than the others ask for, or not
-      finite; the line names it.
+    ValueError: a tensor is missing, not expected, of another shape than the model or the other
+      tensors ask for, or not finite; the line names it. Or the model has classes or several upper
+      levels, which rosinality's has not.
   """
   tensors = StateDict(state_dict, WHAT)
-  model = _model_of(tensors, num_heads)
-  L, C, R, k = model.num_layers, model.channels, model.res_channels, model.kernel_size
+  if model is None:
+    model = _model_of(tensors, num_heads=1)
+  model.check_fields()
+  if model.num_classes or len(model.upper_codes) > 1:
+    raise ValueError(
+      f"{WHAT}: the model has num_classes={model.num_classes} and upper_codes={model.upper_codes}; "
+      "rosinality's has no classes, and one upper level at most"
+    )
+  C, R, k = model.channels, model.res_channels, model.kernel_size
   params: dict[str, Any] = {}
   params["embed_above"], params["embed_left"] = _embeddings(tensors, model)
   places = [
@@ -56,7 +76,7 @@ def convert(state_dict: Mapping[str, Any], *, num_heads: int = 8) -> dict[str, A
     params[name] = {part: np.stack([x[part] for x in layers]) for part in layers[0]}
   for b in range(model.num_blocks):
     params[f"blocks_{b}"] = _block(tensors, f"blocks.{b}", model)
-  out = C if model.out_res_channels is None else model.out_res_channels
+  out = R if model.out_res_channels is None else model.out_res_channels
   for n in range(model.num_out_blocks):
     params[f"out_blocks_{n}"] = _gated(tensors, f"out.{n}", C, out)
   last = f"out.{model.num_out_blocks + 1}.conv"
@@ -67,7 +87,6 @@ def convert(state_dict: Mapping[str, Any], *, num_heads: int = 8) -> dict[str, A
       _folded(tensors, f"{place}.condition.conv", (2 * C, Cc, 1, 1))[..., 0, 0].T
       for place in places
     ]
-    assert len(kernels) == L
     params["cond_gates"] = np.stack(kernels)
     params["cond_stack"] = _cond_stack(tensors, model)
   _check_background(tensors)
@@ -178,7 +197,7 @@ def _gated(
 
 
 def _block(tensors: StateDict, place: str, model: PixelSNAIL) -> dict[str, Any]:
-  C, A = model.channels, model.attention_channels
+  C, A = model.channels, model.attended
   if not model.attention:
     return {"out": _dense(tensors, f"{place}.out.conv", C + 2, C)}
 

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 
 class StateDict:
-  """Tensors by key. Every one must be taken once, with the shape that is expected of it.
+  """Tensors by key. Every one must be taken, with the shape that is expected of it.
 
       tensors = StateDict(state_dict, "VQ-VAE-2")
       kernel = tensors.take("dec.blocks.0.weight", (128, 128, 3, 3))
@@ -15,9 +16,14 @@ class StateDict:
 
   Values are NumPy arrays, or tensors that become ones (`detach().cpu()` where they have it). The
   prefix "module.", which data-parallel training leaves on every key, is dropped.
+
+  Raises:
+    ValueError: it is no mapping from strings, or holds what are no arrays, such as a checkpoint
+      that has the state dict under one of its keys.
   """
 
   def __init__(self, state_dict: Mapping[str, Any], what: str):
+    _check_tensors(state_dict, what)
     prefix = "module." if all(key.startswith("module.") for key in state_dict) else ""
     self._tensors = {key[len(prefix) :]: value for key, value in state_dict.items()}
     self._what, self._taken, self._missing = what, set(), []
@@ -41,11 +47,16 @@ class StateDict:
       raise ValueError(f"{self._what}: {key!r} has shape {list(shape)}; expected {rank} axes")
     return shape
 
-  def take(self, key: str, shape: tuple[int, ...]) -> np.ndarray:
+  def take(self, key: str, shape: tuple[int, ...], *, integer: bool = False) -> np.ndarray:
     """The tensor as an array. One that is missing is noted (zeros come back) and told by `done`.
 
+    Args:
+      key: its name.
+      shape: the one it must have.
+      integer: whether it may be integers, as counters are; all else is floating point.
+
     Raises:
-      ValueError: it has another shape, or holds NaN or infinity.
+      ValueError: it has another shape, has another type, or holds NaN or infinity.
     """
     if key not in self._tensors:
       self._missing.append(key)
@@ -56,7 +67,12 @@ class StateDict:
       raise ValueError(
         f"{self._what}: {key!r} has shape {list(array.shape)}; expected {list(shape)}"
       )
-    if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+    # As JAX has it, for which bfloat16 is floating, too.
+    floating = jnp.issubdtype(array.dtype, jnp.floating)
+    if not floating and not (integer and np.issubdtype(array.dtype, np.integer)):
+      expected = "an integer" if integer else "floating point"
+      raise ValueError(f"{self._what}: {key!r} is {array.dtype}; expected {expected}")
+    if floating and not np.isfinite(array.astype(np.result_type(array, np.float32))).all():
       raise ValueError(f"{self._what}: {key!r} holds NaN or infinity")
     return array
 
@@ -74,6 +90,27 @@ class StateDict:
     ]
     if found:
       raise ValueError(f"{self._what}: the state dict does not fit; {'; '.join(found)}")
+
+
+def _check_tensors(state_dict: Any, what: str) -> None:
+  if not isinstance(state_dict, Mapping):
+    raise ValueError(
+      f"{what}: the state dict is a {type(state_dict).__name__}; it must map names to tensors"
+    )
+  strange = [key for key in state_dict if not isinstance(key, str)]
+  if strange:
+    raise ValueError(f"{what}: key {strange[0]!r} of the state dict must be a string")
+  inner = [key for key, value in state_dict.items() if isinstance(value, Mapping)]
+  others = [key for key, value in state_dict.items() if not hasattr(value, "shape")]
+  if not others:
+    return
+  listed = ", ".join(map(repr, others[:8])) + (" and others" if len(others) > 8 else "")
+  if len(others) == len(state_dict):
+    found = f"holds no tensors but {listed}"
+  else:
+    found = f"holds {listed}, no tensors, among them"
+  hint = f"; give state_dict[{inner[0]!r}]" if inner else "; give the tensors alone"
+  raise ValueError(f"{what}: the state dict {found}{hint}")
 
 
 def to_numpy(value: Any) -> np.ndarray:
