@@ -3,12 +3,14 @@
 That it computes rosinality's network is tested in tests/interop/test_pixelsnail.py.
 """
 
+import collections
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from vqlab.priors import Conditions, PixelSNAIL, log_prob, sample, sampling
 
@@ -135,6 +137,30 @@ def test_under_jit_and_vmap(snail, x64):
     np.testing.assert_allclose(nats[n], log_prob(model, params, together[n], cond=one), rtol=1e-12)
 
 
+def test_under_shard_map_and_vmap_over_params_and_conditions(snail):
+  devices = jax.device_count()
+  fields = {"num_classes": 3, "num_blocks": 1, "num_res_blocks": 1, "num_cond_blocks": 0}
+  shape, upper = (devices, 2, 3), ((4, 1, 3),)
+  model, params, _, cond = snail(shape, dtype=jnp.float32, upper=upper, **fields)
+  mesh = jax.make_mesh((devices,), ("data",), (jax.sharding.AxisType.Auto,))
+
+  def one(key, params, cond):
+    index = jax.lax.axis_index("data")
+    return sample(key[0], model, params, (1, 2, 3), cond=cond, first_index=index)
+
+  data = jax.P("data")
+  mapped = jax.shard_map(one, mesh=mesh, in_specs=(data, jax.P(), data), out_specs=data)
+  expected = sample(KEY, model, params, shape, cond=cond)
+  keys = jnp.stack([KEY] * devices)
+  np.testing.assert_array_equal(jax.jit(mapped)(keys, params, cond), expected)
+
+  other = jax.tree.map(lambda x: 0.5 * x, params), jax.tree.map(lambda x: x[::-1], cond)
+  both = jax.tree.map(lambda *x: jnp.stack(x), (params, cond), other)
+  draw = jax.vmap(lambda params, cond: sample(KEY, model, params, shape, cond=cond))
+  wanted = sample(KEY, model, other[0], shape, cond=other[1])
+  np.testing.assert_array_equal(jax.jit(draw)(*both), np.stack([expected, wanted]))
+
+
 def test_labels_and_upper_codes_change_the_logits_they_should(snail, forced, x64):
   """A coarse code reaches what lies below it, and its neighbours by the stack's convolutions."""
   fields = {"attention": False, "num_blocks": 1, "num_res_blocks": 1, "num_cond_blocks": 0}
@@ -217,6 +243,46 @@ def test_dropout_is_on_in_training_only(snail, forced):
 
   a, b = train(0), train(1)
   assert not np.allclose(a, without) and not np.allclose(a, b)
+
+
+def test_dropout_is_in_every_place_it_should_be_in(snail):
+  """By name: those of the layers, of every gated block, of attention's weights."""
+  model, params, codes, cond = variant("below two", snail, dtype=jnp.float32, dropout=0.3)
+  found = collections.Counter()
+
+  def note(function, args, kwargs, context):
+    if isinstance(context.module, nn.Dropout) and not kwargs["deterministic"]:
+      assert context.module.rate == 0.3
+      found["/".join(context.module.path)] += 1
+    return function(*args, **kwargs)
+
+  def run(train):
+    rngs = {"dropout": KEY}
+    with nn.intercept_methods(note):
+      jax.eval_shape(lambda: model.apply({"params": params}, codes, cond, train=train, rngs=rngs))
+    return dict(found)
+
+  assert run(False) == {}
+  gated = ("blocks_0/key", "blocks_0/query", "blocks_0/out", "cond_stack/blocks_0", "out_blocks_0")
+  places = {f"{place}/Dropout_0": 1 for place in gated}
+  assert run(True) == {"drop": model.num_layers, "blocks_0/attend/drop": 1, **places}
+
+
+def test_steps_in_bfloat16_round_as_teacher_forcing_does(snail, stepped, forced):
+  exact, params, codes, cond = variant("top", snail, dtype=jnp.float32)
+  model = exact.clone(dtype=jnp.bfloat16)
+  rough, expected = forced(model, params, codes, cond), forced(exact, params, codes, cond)
+  found = stepped(model, params, codes, cond, jnp.int32(3))
+  assert 1e-4 < np.abs(rough - expected).max() < 0.05 < 0.5 < np.std(expected)
+  np.testing.assert_allclose(found, rough, atol=0.05)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (5, 1), (2, 2)])
+def test_maps_smaller_than_the_kernel(size, snail, stepped, forced, x64):
+  fields = {"kernel_size": 7, "num_blocks": 1, "num_res_blocks": 1}
+  model, params, codes, cond = snail((1, *size), **fields)
+  found = stepped(model, params, codes, cond, jnp.int32(3))
+  np.testing.assert_allclose(found, forced(model, params, codes, cond), atol=1e-10)
 
 
 def test_bfloat16_leaves_parameters_and_logits_in_float32(snail):
