@@ -86,6 +86,8 @@ def test_empty_splits_and_nan():
 def test_bad_input_is_named(logits):
   with pytest.raises(ValueError, match=r"logits must be \[B, Y\]"):
     metrics.class_sums(logits[0])
+  with pytest.raises(ValueError, match="num_splits is 0; it must be at least 1"):
+    metrics.class_sums(logits, split=jnp.zeros(96, jnp.int32), num_splits=0)
   with pytest.raises(ValueError, match="10 splits need `split`"):
     metrics.class_sums(logits, num_splits=10)
   with pytest.raises(ValueError, match=r"split must be int\[96\]"):

@@ -88,7 +88,11 @@ def test_bad_input_is_named(sets):
     metrics.precision_recall(real, samples[:, :2])
   with pytest.raises(ValueError, match="needs more than 3 of each"):
     metrics.precision_recall(real, samples[:3])
-  with pytest.raises(ValueError, match="must be positive"):
+  with pytest.raises(ValueError, match="k is 0; it must be at least 1"):
     metrics.precision_recall(real, samples, k=0)
+  with pytest.raises(ValueError, match=r"k is 2\.5; it must be a whole number"):
+    metrics.precision_recall(real, samples, k=2.5)
+  with pytest.raises(ValueError, match="chunk_size is 0; it must be at least 1"):
+    metrics.precision_recall(real, samples, chunk_size=0)
   with pytest.raises(ValueError, match="real_mask: mask must be bool"):
     metrics.precision_recall(real, samples, real_mask=jnp.ones(2, bool))

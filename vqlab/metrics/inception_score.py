@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from vqlab.metrics.sums import broadcast_mask
+from vqlab.nn import checks
 from vqlab.nn.dtypes import at_least_float32
 
 
@@ -55,8 +56,10 @@ def class_sums(
     mask: bool[B]; rows where it is False count for nothing, NaN included.
 
   Raises:
-    ValueError: the shapes do not agree, or there are several splits and `split` is missing.
+    ValueError: the shapes do not agree, num_splits is below 1, or there are several splits and
+      `split` is missing.
   """
+  checks.whole_number("class_sums: num_splits", num_splits, least=1)
   if logits.ndim != 2:
     raise ValueError(f"class_sums: logits must be [B, Y]; found {logits.shape}")
   if split is None:

@@ -12,7 +12,11 @@ Precision and recall: Kynkaanniemi et al. 2019, arXiv 1904.06991. Density and co
 2020, arXiv 2002.09797. A point on a ball's surface is inside it, as the first paper has it; the
 second one's code takes it to be outside, which matters only for exact ties.
 
-Distances are euclidean and compared squared, a chunk of rows against a whole set at a time.
+Distances are euclidean and compared squared, a chunk of rows against a whole set at a time. They
+come from |x|^2 + |y|^2 - 2 x.y about the real set's mean, so that two far clusters drown in the
+rounding of |x|^2: in float32 (500 points of 16 features each) all four were right to 0.002 where
+the clusters were 100 of their widths apart, density was off by 0.06 at 1000, and all four were
+meaningless at 3000. Give float64 features there.
 Shapes: N real examples, M samples, D features.
 """
 
@@ -24,6 +28,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from vqlab.metrics.sums import broadcast_mask
+from vqlab.nn import checks
 from vqlab.nn.dtypes import at_least_float32
 
 
@@ -60,17 +65,16 @@ def precision_recall(
       does a feature that is not finite.
 
   Raises:
-    ValueError: shapes do not agree, or a set has k rows or fewer.
+    ValueError: shapes do not agree, k or chunk_size is no whole number of at least 1, or a set has
+      k rows or fewer.
   """
   if real.ndim != 2 or samples.ndim != 2 or real.shape[1] != samples.shape[1]:
     raise ValueError(
       f"precision_recall: real and samples must be [N, D] and [M, D] with one D; "
       f"found {real.shape} and {samples.shape}"
     )
-  if k < 1 or chunk_size < 1:
-    raise ValueError(
-      f"precision_recall: k and chunk_size must be positive; found {k}, {chunk_size}"
-    )
+  checks.whole_number("precision_recall: k", k, least=1)
+  checks.whole_number("precision_recall: chunk_size", chunk_size, least=1)
   if min(len(real), len(samples)) <= k:
     raise ValueError(
       f"precision_recall: {len(real)} real examples and {len(samples)} samples; "
