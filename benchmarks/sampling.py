@@ -10,8 +10,9 @@ in the same run. A naive position costs the same wherever it is, so a naive run 
 longer than `--naive-seconds` is timed over some of its positions, the number in the last column.
 PixelSNAIL: see benchmarks/pixelsnail.py, which also has the sampling of its PyTorch original.
 
-Required: at 32x32 the cache is at least 100 times faster on two CPU cores, with batch 16 than the
-naive PixelCNN, where the ratio grows with the area, and with batch 1 than PixelSNAIL in PyTorch.
+Required on two CPU cores, at 32x32: PixelCNN with batch 16 is at least 100 times faster with the
+cache than naively (the ratio grows with the area), and so is PixelSNAIL with batch 1 than its
+PyTorch original.
 """
 
 import argparse

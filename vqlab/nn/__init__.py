@@ -6,7 +6,7 @@ from vqlab.nn.codes import CodeConv
 from vqlab.nn.conv import ConvTranspose, ResidualBlock, conv_transpose
 from vqlab.nn.dtypes import at_least_float32
 from vqlab.nn.gated import GatedResidual, glu
-from vqlab.nn.strict import StrictCausalConvs, strict_conv
+from vqlab.nn.strict import StrictCausalConvs, StrictKernel, strict_conv
 
 __all__ = [
   "AttentionCache",
@@ -17,6 +17,7 @@ __all__ = [
   "GatedResidual",
   "ResidualBlock",
   "StrictCausalConvs",
+  "StrictKernel",
   "at_least_float32",
   "conv_transpose",
   "glu",
