@@ -115,11 +115,11 @@ class Inpaint(Drawing):
 
 @dataclasses.dataclass(frozen=True)
 class Score(Drawing):
-  """Judge samples: the class asked for, and how they compare with held-out real images.
+  """Judge samples against held-out real images, as many for every fraction that is kept.
 
-  For every fraction that is kept, as many samples are compared. Features (for FID, precision and
-  recall) are those of the classifier, or of the Inception network whose weights are given; the
-  Inception Score (IS) is by the classifier's classes.
+  FID, precision and recall are taken in the features of the classifier, or of Inception-v3.
+
+  The class asked for is judged by a regression on real images, IS by the classifier's classes.
   """
 
   dir: Directory = tyro.MISSING
