@@ -1,8 +1,15 @@
 """A classifier of the digits: it rejects samples of `digits`, and its features judge them.
 
-python -m train fit digits_classifier --workdir runs/digits-classifier
-python -m train score runs/digits --classifier runs/digits-classifier
-python -m train sample runs/digits --classifier runs/digits-classifier --keep 0.25
+    python -m train fit digits_classifier --workdir runs/digits-classifier
+    python -m train score runs/digits --classifier runs/digits-classifier
+    python -m train sample runs/digits --classifier runs/digits-classifier --keep 0.25
+
+A residual network of three stages on 1,437 images, each moved by up to 2 pixels.
+
+Expected at least 98 % of the held-out images right.
+Hardware two CPU cores, no accelerator.
+Measured on two cores (float32, seed 0): CLASSIFIER
+         What it does to samples stands in the README.
 """
 
 from train.config import Log, Optimizer

@@ -43,6 +43,7 @@ def get_config() -> VQVAE2ThreeLevelExperiment:
     kernel_size=5,
     num_heads=8,
     num_out_blocks=0,
+    class_conditional=False,  # subfolders, where there are any, are no classes
     dropout=0.5,
     dtype="bfloat16",
   )

@@ -1,6 +1,22 @@
 """VQ-VAE-2 on photographs, small enough for two CPU cores.
 
-python -m train fit vqvae2_small --workdir runs/photos --data.path PHOTOS
+    python -m train fit vqvae2_small --workdir runs/photos --data.path PHOTOS
+
+PHOTOS is a folder of images of any sizes, a quarter of which is held out. They are cut into 64x64
+tiles, which overlap in training and do not when held out. Two levels (arXiv 1906.00446), 8x8 codes
+over 16x16, K = 256 each; then codes of all tiles are extracted and a small PixelSNAIL is trained on
+each level, with attention at the top alone.
+
+Expected nats a code on held-out images at least 0.5 below the entropy of the codes' own frequencies
+         at both levels: the codes of a level predict each other, and the top's the bottom's.
+Hardware two CPU cores, no accelerator.
+Measured on eight of the Kodak photographs (six to train on, 7,830 tiles; two held out, 192 tiles),
+         two cores, float32, seed 0: TIME
+         Held-out MSE 0.002411, PSNR 26.18 dB, perplexities 99.7 and 129.3 of 256.
+         Top 3.528 nats a code, 1.075 below the unigram entropy of 4.602; bottom 4.039, 0.824 below
+         4.862 (log K is 5.545); both levels 0.148 bits a dimension. Samples look like textures of
+         the six photographs: water, sky, foliage. The top holds colours and where edges are, the
+         bottom light and shade: what the top alone says is flat.
 """
 
 import dataclasses

@@ -19,13 +19,15 @@ from train.config import Experiment
 from train.errors import BadInput
 
 _STYLE = (AvoidSubcommands,)
+Directory = Annotated[Positional[pathlib.Path], arg(metavar="DIR")]
+Images = Annotated[Positional[tuple[pathlib.Path, ...]], arg(metavar="IMAGE ...")]
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluate:
   """Print the figures of a run's finished stages on the held-out split, computed anew."""
 
-  dir: Positional[pathlib.Path]
+  dir: Directory
   """Folder of the run."""
 
 
@@ -47,7 +49,7 @@ class Drawing:
 class Sample(Drawing):
   """Draw images from a run's priors; writes a sheet of them, and their codes."""
 
-  dir: Positional[pathlib.Path] = tyro.MISSING
+  dir: Directory = tyro.MISSING
   """Folder of the run."""
   num: int = 64
   """How many."""
@@ -56,7 +58,7 @@ class Sample(Drawing):
   classifier: pathlib.Path | None = None
   """Folder of a classifier's run: of what is drawn for a class, what it recognizes best is kept."""
   keep: float = 1.0
-  """The fraction that is kept, in (0, 1]."""
+  """The fraction that is kept, up to 1."""
   output: pathlib.Path | None = None
   """The PNG to write; its codes go beside it as .npz. Default: samples-seedSEED.png in DIR."""
 
@@ -65,10 +67,10 @@ class Sample(Drawing):
 class Reconstruct:
   """Encode and decode pictures; writes each beside its reconstruction, its codes, and figures."""
 
-  dir: Positional[pathlib.Path]
+  dir: Directory
   """Folder of the run."""
-  images: Positional[tuple[pathlib.Path, ...]]
-  """PNG or JPEG files, resized and cropped as the run's data was."""
+  images: Images
+  """PNG or JPEG files, resized and cropped to the size of the run's images."""
   output: pathlib.Path | None = None
   """Folder to write to. Default: reconstructions/ in DIR."""
 
@@ -77,10 +79,10 @@ class Reconstruct:
 class Upsample(Drawing):
   """Keep the upper levels' codes of pictures and draw the lower ones' anew."""
 
-  dir: Positional[pathlib.Path] = tyro.MISSING
+  dir: Directory = tyro.MISSING
   """Folder of the run."""
-  images: Positional[tuple[pathlib.Path, ...]] = tyro.MISSING
-  """PNG or JPEG files, resized and cropped as the run's data was."""
+  images: Images = tyro.MISSING
+  """PNG or JPEG files, resized and cropped to the size of the run's images."""
   levels: int = 1
   """How many levels are kept, from the top."""
   num: int = 4
@@ -95,10 +97,10 @@ class Upsample(Drawing):
 class Inpaint(Drawing):
   """Draw a part of pictures anew, given the rest."""
 
-  dir: Positional[pathlib.Path] = tyro.MISSING
+  dir: Directory = tyro.MISSING
   """Folder of the run."""
-  images: Positional[tuple[pathlib.Path, ...]] = tyro.MISSING
-  """PNG or JPEG files, resized and cropped as the run's data was."""
+  images: Images = tyro.MISSING
+  """PNG or JPEG files, resized and cropped to the size of the run's images."""
   box: tuple[int, int, int, int] = tyro.MISSING
   """The part to draw, in pixels: top, left, bottom, right (the last two are not in it)."""
   margin: int = 1
@@ -112,19 +114,20 @@ class Inpaint(Drawing):
 
 
 @dataclasses.dataclass(frozen=True)
-class Score:
-  """Judge samples: the class asked for, and how they compare with held-out real images.
+class Score(Drawing):
+  """Judge samples against held-out real images, as many for every fraction that is kept.
 
-  For every fraction that is kept, as many samples are compared. Features are those of the
-  classifier, or of the Inception network whose weights are given.
+  FID, precision and recall are taken in the features of the classifier, or of Inception-v3.
+
+  The class asked for is judged by a regression on real images, IS by the classifier's classes.
   """
 
-  dir: Positional[pathlib.Path]
+  dir: Directory = tyro.MISSING
   """Folder of the run whose priors are drawn from."""
-  classifier: pathlib.Path
+  classifier: pathlib.Path = tyro.MISSING
   """Folder of a classifier's run."""
   keep: tuple[float, ...] = (1.0, 0.5, 0.25)
-  """Fractions in (0, 1]: of what is drawn for a class, what the classifier recognizes best."""
+  """Fractions: of what is drawn for a class, what the classifier recognizes best."""
   num: int = 1000
   """Samples that are kept; at most as many held-out images are compared with."""
   inception: pathlib.Path | None = None
@@ -133,10 +136,6 @@ class Score:
   """Steps of a classifier trained on the samples and tested on real images (CAS); 0: none."""
   judge_size: int = 8
   """Side to which images are shrunk for the regression that judges classes."""
-  temperature: float = 1.0
-  """Divides the logits."""
-  seed: int = 0
-  """The same seed, the same samples."""
 
 
 def fit_parser(experiment: Experiment) -> type:
@@ -200,7 +199,7 @@ def parse(kind: Any, args: list[str], *, prog: str, description: str | None = No
 def _one_line(box: str) -> str:
   """What a box of tyro's says above its first rule."""
   lines = [line.strip("│ ") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
-  rule = next((i for i, line in enumerate(lines) if re.fullmatch("─+", line)), len(lines))
+  rule = next((i for i, line in enumerate(lines) if re.fullmatch("[─-]+", line)), len(lines))
   text = " ".join(line for line in lines[:rule] if line)
   return text or " ".join(box.split())
 

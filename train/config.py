@@ -11,6 +11,7 @@ import importlib.util
 import math
 import pathlib
 import re
+import sys
 import types
 import typing
 from typing import Any, Literal
@@ -227,6 +228,7 @@ def load(config: str) -> Experiment:
     )
   spec = importlib.util.spec_from_file_location(f"vqlab_config_{path.stem}", path)
   module = importlib.util.module_from_spec(spec)
+  sys.modules[spec.name] = module  # where tyro looks up what a class's annotations mean
   try:
     spec.loader.exec_module(module)
     experiment = module.get_config()

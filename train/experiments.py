@@ -1,16 +1,20 @@
 """The kinds of experiment: which stages, in which order, and what makes each stage's task."""
 
 import dataclasses
+import functools
+import re
 from typing import Any
 
 from train.config import Experiment, field, stages
 from train.data import Split
+from train.errors import BadInput
 from train.task import Task, Work
 from train.tasks import classify, extract, pixelsnail, prior, vqvae, vqvae2
 from train.tasks.classify import ClassifierStage
 from train.tasks.extract import ExtractStage
 from train.tasks.pixelsnail import PixelSNAILStage
 from train.tasks.prior import PriorStage
+from train.tasks.tokenizer import level_names
 from train.tasks.vqvae import VQVAEStage
 from train.tasks.vqvae2 import VQVAE2Stage
 
@@ -27,8 +31,7 @@ class VQVAEExperiment(Experiment):
 class VQVAE2Experiment(Experiment):
   """VQ-VAE-2 with two levels: their codes extracted, then a prior of the top, one of the bottom.
 
-  Another number of levels is a class like this one, added to `_KINDS`: its priors stand in order,
-  top first, and `tokenizer.downsamples` has as many numbers.
+  `vqvae2_experiment` makes the like with any number of levels.
   """
 
   tokenizer: VQVAE2Stage = field(VQVAE2Stage())
@@ -55,8 +58,44 @@ class ClassifierExperiment(Experiment):
   classifier: ClassifierStage = field(ClassifierStage())
 
 
-_KINDS = (VQVAEExperiment, VQVAE2Experiment, VQVAE2ThreeLevelExperiment, ClassifierExperiment)
-KINDS: dict[str, type[Experiment]] = {kind.__name__: kind for kind in _KINDS}
+_KINDS: dict[str, type[Experiment]] = {
+  kind.__name__: kind
+  for kind in (VQVAEExperiment, VQVAE2Experiment, VQVAE2ThreeLevelExperiment, ClassifierExperiment)
+}
+
+
+@functools.cache
+def vqvae2_experiment(levels: int) -> type[Experiment]:
+  """A kind of experiment: VQ-VAE-2 with so many levels, one prior each, top first."""
+  known = {2: VQVAE2Experiment, 3: VQVAE2ThreeLevelExperiment}
+  if levels in known:
+    return known[levels]
+  tokenizer = VQVAE2Stage(downsamples=(*(1,) * (levels - 1), 2))
+  fields = [
+    ("tokenizer", VQVAE2Stage, field(tokenizer)),
+    ("extract", ExtractStage, field(ExtractStage())),
+    *((name or "prior", PixelSNAILStage, field(PixelSNAILStage())) for name in level_names(levels)),
+  ]
+  name = f"VQVAE2Experiment{levels}"
+  made = dataclasses.make_dataclass(name, fields, bases=(Experiment,), frozen=True)
+  made.__module__, made.__doc__ = __name__, f"VQ-VAE-2 with {levels} levels."
+  return made
+
+
+def kind(name: str) -> type[Experiment]:
+  """The kind of experiment by its class's name.
+
+  Raises:
+    BadInput: there is none.
+  """
+  if levels := re.fullmatch(r"VQVAE2Experiment([1-9]\d?)", name):
+    return vqvae2_experiment(int(levels[1]))
+  if name not in _KINDS:
+    raise BadInput(
+      f"unknown kind of experiment {name!r}; known: {', '.join(_KINDS)} (train/experiments.py)"
+    )
+  return _KINDS[name]
+
 
 _MAKERS = {
   VQVAEStage: vqvae.make,

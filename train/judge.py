@@ -5,34 +5,49 @@ from sklearn.linear_model import LogisticRegression
 
 from train.data import Split
 
+_TRAINING, _HELD_OUT = 20_000, 10_000  # at most so many images
+_CHUNK = 500
+
+
+class Judge:
+  """Fitted on real training images, shrunk to size x size by averaging blocks.
+
+  `accuracy` is the share of held-out real images that it gets right: how far it can be trusted.
+  """
+
+  def __init__(self, train: Split, held_out: Split, *, size: int):
+    self._size = size
+    self._model = LogisticRegression(max_iter=2000).fit(*_shrunk(train, _TRAINING, size))
+    self.accuracy = float(self._model.score(*_shrunk(held_out, _HELD_OUT, size)))
+
+  def sample_accuracy(self, samples: np.ndarray, labels: np.ndarray) -> float:
+    """How often it sees in samples u8[N, H, W, C] the classes asked for, i32[N]."""
+    return float(self._model.score(shrink(samples, self._size), labels))
+
 
 def class_accuracy(
   train: Split, held_out: Split, samples: np.ndarray, labels: np.ndarray, *, size: int
 ) -> dict[str, float]:
-  """How often the judge sees in a sample the class that was asked for.
+  """A new judge's accuracy on real held-out images, and on samples u8[N, H, W, C], i32[N]."""
+  judge = Judge(train, held_out, size=size)
+  accuracy = judge.sample_accuracy(samples, labels)
+  return {"judge_accuracy": judge.accuracy, "sample_accuracy": accuracy}
 
-  Fitted on at most 20,000 images of the real training split; images are shrunk to size x size by
-  averaging blocks (the centre, where size does not divide them).
 
-  Args:
-    samples: u8[N, H, W, C].
-    labels: i32[N], the classes asked for.
-
-  Returns:
-    judge_accuracy: the share of held-out real images that it gets right, which says how far it
-      can be trusted; sample_accuracy: the share of samples in which it sees the class asked for.
-  """
-  images, classes = train.gather(np.arange(min(len(train), 20_000)))
-  real, real_classes = held_out.gather(np.arange(len(held_out)))
-  judge = LogisticRegression(max_iter=2000).fit(shrink(images, size), classes)
-  return {
-    "judge_accuracy": float(judge.score(shrink(real, size), real_classes)),
-    "sample_accuracy": float(judge.score(shrink(samples, size), labels)),
-  }
+def _shrunk(split: Split, most: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+  """The first images of a split, shrunk, and their classes."""
+  count = min(len(split), most)
+  chunks = [range(i, min(i + _CHUNK, count)) for i in range(0, count, _CHUNK)]
+  parts = [(shrink(images, size), labels) for images, labels in map(split.gather, chunks)]
+  images, labels = zip(*parts, strict=True)
+  return np.concatenate(images), np.concatenate(labels)
 
 
 def shrink(images: np.ndarray, size: int) -> np.ndarray:
-  """u8[N, H, W, C] -> [N, size * size * C] in [0, 1], each value the mean of a block."""
+  """u8[N, H, W, C] -> [N, size * size * C] in [0, 1], each value the mean of a block.
+
+  Of images whose sides `size` does not divide the centre counts.
+  """
   images = np.asarray(images, np.float64) / 255
   n, height, width, channels = images.shape
   side = min(height, width) // size

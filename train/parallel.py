@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from train.config import Parallel
@@ -59,6 +60,12 @@ def check_batch(mesh: Mesh, batch_size: int, path: str) -> None:
       f"{path} is {batch_size}, which {mesh.size} devices do not divide; "
       f"the nearest that they do is {max(1, round(batch_size / mesh.size)) * mesh.size}"
     )
+
+
+def wait_for_all(what: str) -> None:
+  """Until every process has come here."""
+  if jax.process_count() > 1:
+    multihost_utils.sync_global_devices(what)
 
 
 class Program(NamedTuple):

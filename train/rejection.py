@@ -23,8 +23,13 @@ class Classifier(NamedTuple):
   model: Any
 
 
-def load_classifier(folder: pathlib.Path, generator: Generator) -> Classifier:
+def load_classifier(
+  folder: pathlib.Path, generator: Generator, class_names: tuple[str, ...]
+) -> Classifier:
   """The classifier of a run's folder, which must see the images that the generator draws.
+
+  Args:
+    class_names: of the data that the generator learned from.
 
   Raises:
     BadInput: the folder holds no finished classifier, or one of other images or classes.
@@ -42,10 +47,11 @@ def load_classifier(folder: pathlib.Path, generator: Generator) -> Classifier:
       f"{folder}: a classifier of images {list(shape)}; those drawn are "
       f"{list(generator.image_shape)}"
     )
-  if generator.num_classes and trained.model.num_classes != generator.num_classes:
+  known = done.splits[0].class_names
+  if generator.num_classes and known != class_names:
     raise BadInput(
-      f"{folder}: a classifier of {trained.model.num_classes} classes; the prior knows "
-      f"{generator.num_classes}"
+      f"{folder}: a classifier of {len(known)} classes ({', '.join(known)[:40]}); the prior knows "
+      f"{len(class_names)} ({', '.join(class_names)[:40]})"
     )
   dtype = getattr(done.config, names[0]).param_dtype
 

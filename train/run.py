@@ -5,6 +5,7 @@ run = load("runs/digits")             finished stages: models, states, figures, 
 evaluate("runs/digits")               figures of the finished stages, computed anew
 """
 
+import itertools
 import pathlib
 import time
 from collections.abc import Callable
@@ -15,10 +16,11 @@ import numpy as np
 from jax.experimental import multihost_utils
 from tensorboardX import SummaryWriter
 
-from train import config, loop, parallel
+from train import config, experiments, loop, parallel
 from train.checkpoint import Checkpoints, to_host
 from train.config import Experiment, Parallel, TrainingStage
 from train.data import Split, data_dir, open_split, prepare
+from train.data.codes import Damaged
 from train.errors import BadInput, Failed, Preempted
 from train.experiments import make_task
 from train.report import console, write_png
@@ -51,6 +53,8 @@ def plan(experiment: Experiment) -> Plan:
     BadInput: a field, the data, or how they fit each other and the devices.
   """
   config.check(experiment)
+  if experiments.kind(type(experiment).__name__) is not type(experiment):
+    raise BadInput(f"{type(experiment).__name__} is not the one of train/experiments.py")
   for path, (value, _) in config.flatten(experiment).items():
     if value == "float64" and not jax.config.jax_enable_x64:
       raise BadInput(f"{path} is float64; set JAX_ENABLE_X64=1 as well, or take float32")
@@ -95,7 +99,7 @@ def _open(experiment: Experiment) -> tuple[Split, Split]:
   """Both splits; prepared by the first process where there are several."""
   if jax.process_index() == 0:
     prepare(experiment.data)
-  _wait_for_all("data prepared")
+  parallel.wait_for_all("data prepared")
   return open_split(experiment.data, "train"), open_split(experiment.data, "eval")
 
 
@@ -120,13 +124,18 @@ def fit(experiment: Experiment, folder: str | pathlib.Path) -> Run:
         if jax.process_index() == 0:
           steps = workdir.done(name)["steps"]
           console.print(f"{name}: done ({steps} steps)" if steps else f"{name}: done")
-        finished[name] = _result(workdir, name, task)
-        continue
+        try:
+          finished[name] = _result(workdir, name, task)
+          continue
+        except Damaged as error:  # what it made can be made anew
+          console.print(
+            f"{name}: {str(error).split('; run fit')[0]}; what is damaged is done again"
+          )
       if isinstance(task, Work):
         finished[name] = _work(workdir, name, task, splits, stop)
       else:
         finished[name] = _train(workdir, experiment, name, task, finished, splits, mesh, stop)
-      _wait_for_all(f"{name} finished")
+      parallel.wait_for_all(f"{name} finished")
       if stop() and name != names[-1]:
         raise Preempted(f"stopped when {name} was finished")
     return Run(experiment, finished, splits)
@@ -211,11 +220,6 @@ def _claim(workdir: Workdir, experiment: Experiment, data: str) -> None:
     raise refused
 
 
-def _wait_for_all(what: str) -> None:
-  if jax.process_count() > 1:
-    multihost_utils.sync_global_devices(what)
-
-
 def _finish(
   workdir: Workdir,
   name: str,
@@ -290,10 +294,12 @@ def load(folder: str | pathlib.Path) -> Run:
   """
   workdir = Workdir(folder)
   experiment = workdir.config()
-  names = [name for name in config.stages(experiment) if workdir.done(name)]
+  names = list(itertools.takewhile(workdir.done, config.stages(experiment)))
   if not names:
-    raise BadInput(f"{folder}: no stage is finished yet; run fit again to go on")
+    first = next(iter(config.stages(experiment)))
+    raise BadInput(f"{folder}: its stage {first!r} is not finished; run fit again to go on")
   splits = _open(experiment)
+  workdir.check_data(_identity(experiment))
   finished: dict[str, Finished] = {}
   for name in names:
     task = make_task(experiment, name, splits[0], finished)

@@ -66,8 +66,8 @@ class Workdir:
       begun = [later for later in names[i + 1 :] if (self.path / later).exists()]
       if before != after and begun:
         raise BadInput(
-          f"{name}.steps: {before} -> {after}, but {begun[0]} has begun to learn from {name} "
-          f"as it was in {self.path}; name another folder"
+          f"{name}.steps: {before} -> {after}, but {begun[0]} was begun with {name} as it was in "
+          f"{self.path}; name another folder"
         )
 
   def config(self, kind: type | None = None) -> Experiment:
@@ -76,15 +76,17 @@ class Workdir:
     Raises:
       BadInput: there is none, or it is of another kind than the one given.
     """
-    from train.experiments import KINDS
+    from train import experiments
 
     saved = self._saved()
     name = saved["kind"]
-    if name not in KINDS:
-      raise BadInput(f"{self.config_file}: unknown kind {name!r}; known: {', '.join(KINDS)}")
-    if kind is not None and KINDS[name] is not kind:
+    try:
+      found = experiments.kind(name)
+    except BadInput as error:
+      raise BadInput(f"{self.config_file}: {error}") from None
+    if kind is not None and found is not kind:
       raise BadInput(f"{self.path} holds a {name}, not a {kind.__name__}; name another folder")
-    return configs.from_dict(KINDS[name], saved["config"], str(self.config_file))
+    return configs.from_dict(found, saved["config"], str(self.config_file))
 
   def _saved(self) -> dict[str, Any]:
     return _read(
@@ -114,11 +116,8 @@ class Workdir:
       raise BadInput(f"--workdir {self.path} is in use by another run") from None
     try:
       self.check(experiment)  # again: another run may have come and gone meanwhile
-      if self.config_file.exists() and self._saved()["data"] != data:
-        raise BadInput(
-          f"--workdir {self.path} was begun with other data ({self._saved()['data']} -> {data}); "
-          "restore the data or name another folder"
-        )
+      if self.config_file.exists():
+        self.check_data(data)
     except BadInput:
       self.release()
       raise
@@ -126,6 +125,14 @@ class Workdir:
     write_json(
       self.config_file, {"kind": type(experiment).__name__, "data": data, "config": fields}
     )
+
+  def check_data(self, data: str) -> None:
+    """Raises BadInput unless the run was begun with this prepared dataset."""
+    if self._saved()["data"] != data:
+      raise BadInput(
+        f"{self.path} was begun with other data ({self._saved()['data']} -> {data}); "
+        "restore the data or name another folder"
+      )
 
   def release(self) -> None:
     if self._lock is not None:

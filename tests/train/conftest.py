@@ -60,7 +60,10 @@ def here(data_dir, monkeypatch, capsys):
   monkeypatch.setattr(compile_cache, "enable", lambda: None)
 
   def run(*args) -> tuple[int, str, str]:
-    status = main([str(a) for a in args])
+    try:
+      status = main([str(a) for a in args])
+    except SystemExit as stop:  # of the parser, after its help
+      status = stop.code
     return status, *capsys.readouterr()
 
   return run

@@ -91,6 +91,9 @@ def test_score(tiny_run, classifier_run, here):
       ["score", "{run}", "--classifier", "{classifier}", "--keep", "0"],
       "--keep is 0.0; it must be",
     ),
+    (["score", "{run}", "--classifier", "{classifier}", "--keep"], "--keep is empty"),
+    (["score", "{run}", "--classifier", "{classifier}", "--temperature", "-1"], "--temperature is"),
+    (["upsample", "{run}", "a.png"], "has one level; upsample keeps the upper ones of several"),
     (["score", "{run}", "--classifier", "{classifier}", "--num", "3"], "--num is 3; it must be at"),
     (
       ["score", "{run}", "--classifier", "{classifier}", "--inception", "gone.npz"],

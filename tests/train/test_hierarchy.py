@@ -1,8 +1,10 @@
 """A VQ-VAE-2 run: extraction killed and resumed, what it leaves, the verbs that draw from it."""
 
+import dataclasses
 import json
 import pathlib
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,9 +16,12 @@ import pytest
 from PIL import Image
 
 from tests.train.conftest import ROOT, close_to, fit_in_two_processes, lines
-from train import run
+from train import experiments, generate, run
+from train.config import from_dict, stages
+from train.experiments import vqvae2_experiment
 from train.tasks import networks
 from train.tasks.tokenizer import tokenizer
+from vqlab import generation
 
 TINY2 = pathlib.Path(__file__).with_name("tiny2.py")
 
@@ -64,10 +69,10 @@ def test_extracted_codes_are_exactly_the_data_set(done):
     pixels, labels = images.gather(np.arange(len(images)))
     got = codes.examples(range(len(codes)))
     np.testing.assert_array_equal(got["label"], labels)
-    blocks = [pixels[i : i + 8] for i in range(0, len(pixels) - 7, 8)]
+    blocks = [pixels[i : i + 8] for i in range(0, len(pixels), 8)]
     for l in range(2):
       expected = np.concatenate([np.asarray(encode(block)[l]) for block in blocks])
-      np.testing.assert_array_equal(got["codes"][l][: len(expected)], expected)
+      np.testing.assert_array_equal(got["codes"][l], expected)
 
 
 def test_what_a_run_leaves(hierarchy, done):
@@ -132,13 +137,20 @@ def digit(tmp_path_factory, done):
   return path
 
 
-def test_sample(hierarchy, train, tmp_path):
+def test_sample(hierarchy, train, done, tmp_path):
   args = ("sample", hierarchy, "--num", 4, "--label", 3, "--temperature", 0.9)
   status, _, err = train(*args, "--output", tmp_path / "a.png")
   assert status == 0, err
   with np.load(tmp_path / "a.npz") as saved:
     assert saved["codes_0"].shape == (4, 4, 4) and saved["codes_1"].shape == (4, 8, 8)
     assert list(saved["labels"]) == [3] * 4
+    drawn = saved["codes_0"], saved["codes_1"]
+  source = generate.of_run(done.stages, done.config, "")
+  codes = generation.sample_codes(
+    jax.random.key(0), source.levels, 4, labels=np.full(4, 3, np.int32), temperature=0.9
+  )
+  for a, b in zip(drawn, codes, strict=True):
+    np.testing.assert_array_equal(a, b)
 
 
 def test_upsample_keeps_the_top_and_draws_the_rest(hierarchy, train, done, digit, tmp_path):
@@ -169,6 +181,9 @@ def test_inpaint_keeps_what_is_known(hierarchy, train, digit, tmp_path):
     (["upsample", "{run}", "{digit}", "--label", "0", "--levels", "2"], "has 2 levels, of which"),
     (["upsample", "{run}", "gone.png", "--label", "0"], "gone.png: no such file"),
     (["upsample", "{run}"], "name at least one image"),
+    (["upsample", "{run}", "{digit}", "--label", "ten"], "the data's classes are 0, 1, 2, 3,"),
+    (["upsample", "{run}", "{digit}", "--output", "{digit}/.."], "which would be overwritten"),
+    (["reconstruct", "{run}", "{digit}", "--output", "{digit}/.."], "which would be overwritten"),
     (
       ["inpaint", "{run}", "{digit}", "--label", "0", "--box", "0", "0", "33", "9"],
       "--box is 0 0 33 9; top < bottom and left < right within the image of 32x32",
@@ -181,6 +196,61 @@ def test_inpaint_keeps_what_is_known(hierarchy, train, digit, tmp_path):
 def test_bad_input(hierarchy, here, digit, args, message):
   status, _, err = here(*(a.format(run=hierarchy, digit=digit) for a in args))
   assert status == 2 and err.count("\n") == 1 and message in err, err
+
+
+def test_damaged_codes_are_done_again_and_foreign_ones_refused(hierarchy, here, tmp_path):
+  folder = tmp_path / "copy"
+  shutil.copytree(hierarchy, folder)
+  shards = folder / "extract" / "held_out"
+  victim = sorted(shards.glob("0*"))[3]
+  whole, times = victim.read_bytes(), {p: p.stat().st_mtime_ns for p in shards.glob("0*")}
+  victim.write_bytes(whole[:100])
+  status, _, err = here("evaluate", folder)
+  assert status == 2 and "codes are damaged" in err and "run fit again" in err
+  status, out, err = here("fit", TINY2, "--workdir", folder)
+  assert status == 0 and "what is damaged is done again" in out, err
+  assert victim.read_bytes() == whole
+  assert all(p.stat().st_mtime_ns == t for p, t in times.items() if p != victim)
+
+  header = shards / "codes.json"
+  header.write_text(header.read_text().replace('"source": "', '"source": "f00'))
+  for args in (("evaluate", folder), ("fit", TINY2, "--workdir", folder)):
+    status, _, err = here(*args)
+    assert status == 2 and "codes of another tokenizer than the one in" in err, err
+
+
+def test_a_stage_that_is_missing_is_named(hierarchy, here, tmp_path):
+  folder = tmp_path / "copy"
+  shutil.copytree(hierarchy, folder)
+  (folder / "extract" / "done.json").unlink()
+  status, out, _ = here("evaluate", folder)
+  assert status == 0 and "reconstruction MSE" in out and "nats a code" not in out
+  status, _, err = here("sample", folder)
+  assert status == 2 and "the stage 'top' is not finished; run fit again" in err
+  (folder / "tokenizer" / "done.json").unlink()
+  status, _, err = here("evaluate", folder)
+  assert status == 2 and "its stage 'tokenizer' is not finished" in err
+
+
+@pytest.mark.parametrize("levels", [1, 4])
+def test_any_number_of_levels(levels, tmp_path):
+  """A kind of experiment of its own: its tasks fit each other, and it is known by its name."""
+  made = vqvae2_experiment(levels)
+  config = made(name="levels")
+  names = list(stages(config))
+  assert names[:2] == ["tokenizer", "extract"] and len(names) == levels + 2
+  assert experiments.kind(made.__name__) is made
+  saved = json.loads(json.dumps(dataclasses.asdict(config)))
+  assert from_dict(made, saved, "here") == config
+
+  class Blank:
+    image_shape, num_classes, class_names, name = (64, 64, 3), 0, (), "blank"
+    __len__ = lambda self: 1
+    gather = lambda self, indices: (np.zeros((1, 64, 64, 3), np.uint8), np.zeros(1, np.int32))
+
+  tasks = run.abstract_tasks(config, Blank())
+  shapes = [tasks[name].example["codes"] for name in names[2:]]
+  assert [c.shape for c in shapes[0]] == [(16 >> l,) * 2 for l in reversed(range(levels))]
 
 
 def test_the_number_of_priors_must_be_that_of_levels(here, tmp_path):

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.train import tiny
+from tests.train import tiny, tiny2, tiny_classifier
 from tests.train.conftest import TINY, close_to, fit_in_two_processes, free_port
 from train import parallel
 from train.config import Parallel
@@ -43,13 +43,14 @@ def tasks(config):
   return split, {"tokenizer": tokenizer, "prior": make_task(config, "prior", split, finished)}
 
 
-def run(config, task, split, mesh, mode, steps=STEPS):
+def run(config, task, split, mesh, mode, steps=STEPS, batch_size=0):
   """The state after some steps, on the host."""
   program = parallel.compile_task(task, mesh, mode)
   key = program.put(jax.random.key(0))
   state, context = program.init(key), program.put(task.context)
   processes = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-  for batch in train_batches(split, 0, 0, steps, config.tokenizer.batch_size, **processes):
+  batch_size = batch_size or config.tokenizer.batch_size
+  for batch in train_batches(split, 0, 0, steps, batch_size, **processes):
     state, _ = program.step(state, context, program.put_batch(batch), key)
   return jax.tree.map(np.asarray, jax.device_get(state))
 
@@ -90,6 +91,47 @@ def test_all_devices_equal_one_in_float64(double, stage, mode):
     many = run(config, both[stage], split, parallel.make_mesh(Parallel()), mode)
   assert many.step == STEPS and jax.tree.leaves(many.params)[0].dtype == np.float64
   assert_same(many, alone[stage], tolerance=1e-10)
+
+
+class Codes:
+  """A split of random codes of two levels."""
+
+  num_classes, class_names, num_threads, prefetch = 10, tuple("0123456789"), 0, 0
+
+  def __len__(self):
+    return 64
+
+  def examples(self, indices):
+    rng = np.random.default_rng(0)
+    codes = [rng.integers(0, 16, (64, side, side)).astype(np.int32) for side in (4, 8)]
+    labels = rng.integers(0, 10, 64).astype(np.int32)
+    return {"codes": tuple(c[indices] for c in codes), "label": labels[indices]}
+
+
+@pytest.mark.parametrize("kind", ["hierarchy", "codes", "classifier"])
+def test_other_tasks_on_all_devices_equal_one_in_float64(data_dir, kind):
+  """Two levels' codebooks, batches with tuples of codes (by pmap as well), shifted images."""
+  name, base = {
+    "hierarchy": ("tokenizer", tiny2),
+    "codes": ("bottom", tiny2),
+    "classifier": ("classifier", tiny_classifier),
+  }[kind]
+  config = base.get_config()
+  types = {"dtype": "float64", "param_dtype": "float64"}
+  stage = dataclasses.replace(getattr(config, name), **types)
+  data = dataclasses.replace(config.data, dir=str(data_dir))
+  config = dataclasses.replace(config, **{name: stage}, data=data)
+  split = open_split(data, "train")
+  with jax.enable_x64(True):
+    task = make_task(config, name, split, {})
+    examples = Codes() if kind == "codes" else split
+    every = parallel.make_mesh(Parallel())
+    ways = [(one_device(), "jit"), (every, "jit"), *([(every, "pmap")] if kind == "codes" else [])]
+    states = [
+      run(config, task, examples, mesh, mode, steps=3, batch_size=16) for mesh, mode in ways
+    ]
+  for many in states[1:]:
+    assert_same(many, states[0], tolerance=1e-10)
 
 
 @pytest.mark.parametrize("stage", ["tokenizer", "prior"])

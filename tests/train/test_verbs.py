@@ -121,9 +121,12 @@ def test_dry_run_writes_nothing(train, tmp_path):
     assert words in out, words
 
 
-@pytest.mark.parametrize("verb", [[], ["fit"], ["evaluate"], ["sample"], ["reconstruct"]])
-def test_help_reads_well(train, verb):
-  status, out, err = train(*verb, "--help")
+VERBS = ("fit", "evaluate", "sample", "reconstruct", "upsample", "inpaint", "score")
+
+
+@pytest.mark.parametrize("verb", [[], *([verb] for verb in VERBS)])
+def test_help_reads_well(here, verb):
+  status, out, err = here(*verb, "--help")
   assert status == 0 and not err
   assert out.startswith(f"usage: python -m train {verb[0] if verb else 'VERB'}")
   assert max(map(len, out.splitlines())) <= 100

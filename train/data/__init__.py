@@ -19,7 +19,7 @@ and `label`, needs no code: source=tfds and its name. To add another source, wri
 
 from train.data.config import Data
 from train.data.images import load_image
-from train.data.pipeline import batch, eval_batches, train_batches
+from train.data.pipeline import batch, batches_of, eval_batches, train_batches
 from train.data.prepare import data_dir, prepare
 from train.data.source import Split, open_split
 
@@ -27,6 +27,7 @@ __all__ = [
   "Data",
   "Split",
   "batch",
+  "batches_of",
   "data_dir",
   "eval_batches",
   "load_image",

@@ -20,7 +20,7 @@ import numpy as np
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from train.errors import BadInput
+from train.errors import BadInput, Failed
 from train.files import whole, write_json
 
 _CACHE_BYTES = 2**30
@@ -55,8 +55,12 @@ class Description:
     return folder / f"{number:05d}-of-{self.num_shards:05d}.array_record"
 
 
+class Damaged(BadInput):
+  """Shards that are missing or can't be read; `begin` and `write` make them anew."""
+
+
 def begin(folder: pathlib.Path, description: Description) -> None:
-  """Makes a folder ready for `write`: shards of another description, and parts of any, are removed.
+  """Makes a folder ready for `write`: shards of another description, or damaged, are removed.
 
   To be called by one process before any of them writes.
 
@@ -64,7 +68,10 @@ def begin(folder: pathlib.Path, description: Description) -> None:
     BadInput: a file can't be written.
   """
   header = folder / "codes.json"
-  stale = [] if _read(header) == description else list(folder.glob("*.array_record"))
+  stale = set(folder.glob("*.array_record"))
+  if _read(header) == description:
+    numbers = range(description.num_shards)
+    stale -= {description.shard(folder, i) for i in numbers if _is_whole(folder, description, i)}
   for path in (*stale, *folder.glob(".*.tmp")):
     path.unlink(missing_ok=True)
   write_json(header, dataclasses.asdict(description))
@@ -104,6 +111,21 @@ def write(
       _write_shard(temporary, records)
 
 
+def _is_whole(folder: pathlib.Path, description: Description, number: int) -> bool:
+  """Whether a shard holds the examples that it should, every one of them readable."""
+  path = description.shard(folder, number)
+  if not path.is_file():
+    return False
+  first = number * description.shard_size
+  indices = np.arange(first, min(first + description.shard_size, description.examples))
+  try:
+    source = ArrayRecordDataSource([str(path)])
+    records = source.__getitems__(list(range(len(source))))
+    return np.array_equal(np.frombuffer(b"".join(records), description.record)["index"], indices)
+  except (RuntimeError, ValueError):
+    return False
+
+
 def _records(
   description: Description, indices: range, codes: Sequence[np.ndarray], labels: np.ndarray
 ) -> np.ndarray:
@@ -125,21 +147,29 @@ def _write_shard(path: pathlib.Path, records: np.ndarray) -> None:
   try:
     for record in records:
       writer.write(record.tobytes())
-  finally:
     writer.close()
+  except RuntimeError as error:  # of ArrayRecord, such as a full disk
+    raise Failed(f"{path} can't be written ({' '.join(str(error).split())[:200]})") from error
 
 
 def _read(header: pathlib.Path) -> Description | None:
   """The description in a folder; None where there is none that can be read."""
   try:
     values = json.loads(header.read_text())
-    return Description(
+    found = Description(
       **values
       | {"shapes": tuple(map(tuple, values["shapes"]))}
       | {name: tuple(values[name]) for name in ("num_codes", "class_names")}
     )
   except (OSError, ValueError, TypeError, KeyError):
     return None
+  sizes = (
+    found.examples,
+    found.shard_size,
+    *found.num_codes,
+    *(n for s in found.shapes for n in s),
+  )
+  return found if all(isinstance(n, int) and n > 0 for n in sizes) else None
 
 
 class CodesSplit:
@@ -152,24 +182,26 @@ class CodesSplit:
     """Opens a folder that `write` finished.
 
     Raises:
-      BadInput: a shard is missing or damaged; names it.
+      Damaged: a shard is missing or can't be read.
     """
     self.name = str(folder)
     description = _read(folder / "codes.json")
     if description is None:
-      raise BadInput(f"{folder / 'codes.json'} is missing or damaged; run fit again")
+      raise Damaged(f"{folder / 'codes.json'} is missing or damaged; run fit again")
     self.description = description
     shards = [description.shard(folder, i) for i in range(description.num_shards)]
     for path in shards:
       if not path.is_file():
-        raise BadInput(f"{path} is missing; run fit again")
+        raise Damaged(f"{path} is missing; run fit again")
     self._source = _open(shards, description.examples)
     self.class_names, self.num_classes = description.class_names, len(description.class_names)
     size = description.examples * description.record.itemsize
     self._cache: np.ndarray | None = None
     if size <= _CACHE_BYTES:
-      chunks = (range(i, min(i + _CHUNK, len(self))) for i in range(0, len(self), _CHUNK))
-      self._cache = np.concatenate([self._records(chunk) for chunk in chunks])
+      self._cache = np.empty(len(self), description.record)
+      for i in range(0, len(self), _CHUNK):
+        chunk = range(i, min(i + _CHUNK, len(self)))
+        self._cache[i : i + _CHUNK] = self._records(chunk)
     self.num_threads = min(num_threads, prefetch, 1 if self._cache is not None else num_threads)
     self.prefetch = prefetch
 
@@ -207,6 +239,6 @@ def _open(shards: list[pathlib.Path], examples: int) -> ArrayRecordDataSource:
   return source
 
 
-def _damaged(folder: str, error: Any) -> BadInput:
-  reason = " ".join(str(error).split())[:200]
-  return BadInput(f"{folder}: codes are damaged ({reason}); delete the folder and run fit again")
+def _damaged(folder: str, error: Any) -> Damaged:
+  reason = " ".join(str(error).split())[:200] or "a shard can't be read"
+  return Damaged(f"{folder}: codes are damaged ({reason}); run fit again")

@@ -87,13 +87,23 @@ def eval_batches(
     BadInput: `batch_size` is not a multiple of `process_count`.
   """
   rows = _rows(batch_size, process_index, process_count)
+  return _in_order(split, range(len(split)), batch_size, rows)
 
+
+def batches_of(split: Split | CodesSplit, indices: range, batch_size: int) -> Iterator[Batch]:
+  """The examples of a range once, in order; otherwise as `eval_batches` of one process."""
+  return _in_order(split, indices, batch_size, _rows(batch_size, 0, 1))
+
+
+def _in_order(
+  split: Split | CodesSplit, indices: range, batch_size: int, rows: np.ndarray
+) -> Iterator[Batch]:
   def make(k: int) -> Batch:
-    positions = k * batch_size + rows
-    examples = split.examples(np.minimum(positions, len(split) - 1))
-    return examples | {"index": positions, "mask": positions < len(split)}
+    positions = indices.start + k * batch_size + rows
+    examples = split.examples(np.minimum(positions, indices.stop - 1))
+    return examples | {"index": positions, "mask": positions < indices.stop}
 
-  return _read_ahead(split, 0, -(-len(split) // batch_size), make)
+  return _read_ahead(split, 0, -(-len(indices) // batch_size), make)
 
 
 def _read_ahead(

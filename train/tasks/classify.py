@@ -79,7 +79,8 @@ def make(experiment: Experiment, own: str, split: Split, finished: dict[str, Any
     # One key an example, by its place in the global batch: the same on any number of devices.
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, batch["index"])
     if stage.max_shift:
-      images = jax.vmap(lambda image, key: _shifted(image, key, stage.max_shift))(images, keys)
+      shift = lambda image, key: _shifted(image, jax.random.fold_in(key, 0), stage.max_shift)
+      images = jax.vmap(shift)(images, keys)
 
     def loss(params):
       def one(image, key):

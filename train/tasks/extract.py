@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from train import parallel
 from train.config import Experiment, Stage, field
-from train.data import Split, codes
+from train.data import Split, batches_of, codes
 from train.data.codes import CodesSplit, Description
-from train.errors import Preempted
+from train.errors import BadInput, Preempted
 from train.report import Bar
 from train.task import Finished, Work
 from train.tasks import networks
@@ -27,8 +27,10 @@ _FOLDERS = ("train", "held_out")
 class ExtractStage(Stage):
   """Codes of the whole data set, all levels, with labels."""
 
-  shard_size: int = field(4096, least=1)
-  """Examples a shard: what a run that is killed does again is at most one."""
+  batch_size: int = field(128, least=1, may_vary=True)
+  """Examples that each process encodes at once; rounded up to a multiple of its devices."""
+  shard_size: int = field(4096, least=1, may_vary=True)
+  """Examples a shard: what a run that is killed does again is at most one a process."""
 
 
 def make(experiment: Experiment, own: str, split: Split, finished: dict[str, Finished]) -> Work:
@@ -38,7 +40,7 @@ def make(experiment: Experiment, own: str, split: Split, finished: dict[str, Fin
   trained = tokenizer(finished["tokenizer"].state)
 
   def run(folder: pathlib.Path, splits: tuple[Split, Split], stop: Callable[[], bool]) -> None:
-    source = _fingerprint(trained, splits)
+    source = "; ".join([_fingerprint(trained), *(images.name for images in splits)])
     for name, images in zip(_FOLDERS, splits, strict=True):
       description = Description(
         source=source,
@@ -50,7 +52,7 @@ def make(experiment: Experiment, own: str, split: Split, finished: dict[str, Fin
       )
       if jax.process_index() == 0:
         codes.begin(folder / name, description)
-      _wait_for_all(f"{name} codes begun")
+      parallel.wait_for_all(f"{name} codes begun")
       encode = _encoder(network, trained, images, stage.batch_size)
       bar = Bar(f"extract {name}", 0, description.num_shards, quiet=jax.process_index() > 0)
 
@@ -71,12 +73,19 @@ def make(experiment: Experiment, own: str, split: Split, finished: dict[str, Fin
         bar.update(description.num_shards, {})
       finally:
         bar.close()
-    _wait_for_all("codes extracted")
+    parallel.wait_for_all("codes extracted")
 
   def open_codes(folder: pathlib.Path) -> tuple[CodesSplit, CodesSplit]:
     data = experiment.data
     threads = {"num_threads": data.num_threads, "prefetch": data.prefetch}
-    return tuple(CodesSplit(folder / name, **threads) for name in _FOLDERS)
+    found = tuple(CodesSplit(folder / name, **threads) for name in _FOLDERS)
+    for each in found:
+      if each.description.source.split("; ")[0] != _fingerprint(trained):
+        raise BadInput(
+          f"{each.name}: codes of another tokenizer than the one in {folder.parent}; delete the "
+          f"folders of {folder.name} and of the stages after it, and run fit again"
+        )
+    return found
 
   return Work(run=run, open=open_codes, figures=_figures)
 
@@ -119,27 +128,30 @@ def _encoder(
   )
 
   def of(indices: range) -> tuple[Sequence[np.ndarray], np.ndarray]:
-    parts, labels = [], []
-    for first in range(0, len(indices), size):
-      some = list(indices[first : first + size])
-      batch = images.examples(some + [some[-1]] * (size - len(some)))  # one compiled shape
-      out = encode(on_devices, batch["image"])
-      parts.append((out, len(some)))  # not waited for: the next batch is read meanwhile
-      labels.append(batch["label"][: len(some)])
-    levels = zip(*([np.asarray(x)[:n] for x in out] for out, n in parts), strict=True)
-    return [np.concatenate(level) for level in levels], np.concatenate(labels)
+    parts, waiting = [], None
+    for batch in batches_of(images, indices, size):
+      pixels = jax.device_put(batch["image"], split)
+      out = encode(on_devices, pixels), batch["label"], batch["mask"]
+      if waiting is not None:  # one late: the devices go on meanwhile
+        parts.append(_fetched(*waiting))
+      waiting = out
+    parts.append(_fetched(*waiting))
+    levels = zip(*(levels for levels, _ in parts), strict=True)
+    return [np.concatenate(level) for level in levels], np.concatenate([l for _, l in parts])
 
   return of
 
 
-def _fingerprint(trained: Tokenizer, splits: tuple[Split, Split]) -> str:
-  """Whose codes they are: changes with any weight, and with the data set."""
+def _fetched(
+  levels: tuple[jax.Array, ...], labels: np.ndarray, mask: np.ndarray
+) -> tuple[list[np.ndarray], np.ndarray]:
+  """What a batch gave, without what filled it up."""
+  return [np.asarray(level)[mask] for level in levels], labels[mask]
+
+
+def _fingerprint(trained: Tokenizer) -> str:
+  """Whose codes they are: changes with any weight."""
   digest = hashlib.sha256()
   for x in jax.tree.leaves(trained):
     digest.update(np.ascontiguousarray(x).tobytes())
-  return "; ".join([digest.hexdigest()[:16], *(images.name for images in splits)])
-
-
-def _wait_for_all(what: str) -> None:
-  if jax.process_count() > 1:
-    multihost_utils.sync_global_devices(what)
+  return digest.hexdigest()[:16]

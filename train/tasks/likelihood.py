@@ -1,7 +1,7 @@
 """Trains an autoregressive model of codes by likelihood; what all priors' tasks share."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -47,7 +47,7 @@ def make(
   *,
   blank: tuple[jax.Array, Any],
   dims: int,
-  upper_bits: Callable[[], float | None] = lambda: None,
+  upper: Callable[[], Sequence[tuple[float, int]]] = tuple,
   **parts: Any,
 ) -> Task:
   """The task of a prior.
@@ -57,7 +57,7 @@ def make(
       leaves have the axis B.
     blank: an example of both with B = 1, from which parameters are made.
     dims: values of an image, H * W * C, to which rates in bits are referred.
-    upper_bits: bits a dimension of the levels above; None where there is none.
+    upper: nats a code and codes an image of every level above, once they are known.
     parts: the other fields of `Task`.
   """
   optimizer = optimizers.make(stage.optimizer, stage.steps)
@@ -117,8 +117,10 @@ def make(
       "uniform_nats": float(np.log(num_codes)),
       "bits_per_dim": bits,
     }
-    above = upper_bits()
-    return values if above is None else values | {"total_bits_per_dim": above + bits}
+    if above := list(upper()):
+      levels = zip(*above, (nats, codes_per_example), strict=True)
+      values["total_bits_per_dim"] = float(metrics.total_bits_per_dim(*levels, dims))
+    return values
 
   return Task(
     model=model,

@@ -103,7 +103,10 @@ def make(experiment: Experiment, own: str, split: Split, finished: dict[str, Fin
     inputs,
     blank=(blank[-1], priors.Conditions(label, tuple(blank[:-1]))),
     dims=int(np.prod(split.image_shape)),
-    upper_bits=lambda: _bits_of(finished, above),
+    upper=lambda: [
+      (finished[name].figures["nats_per_code"], int(np.prod(shape)))
+      for name, shape in zip(above, shapes, strict=False)
+    ],
     pictures=pictures,
     judged=lambda state, context, train, held_out: {},
     context=(),
@@ -136,12 +139,9 @@ def make_model(
   )
 
 
-def _bits_of(finished: dict[str, Finished], names: list[str]) -> float | None:
-  """Bits a dimension of the levels above; None for the top."""
-  return sum(finished[name].figures["bits_per_dim"] for name in names) if names else None
-
-
 DECIDED_BY: dict[str, Any] = {
-  r"labels?": ("class_conditional", "data.path"),
-  r".*": ("channels", "res_channels", "num_blocks", "num_res_blocks", "num_out_blocks"),
+  r"label": ("class_conditional", "data.path"),
+  r"cond": ("num_cond_blocks", "cond_channels", "tokenizer.codebook.num_codes"),
+  r"out_blocks": ("num_out_blocks", "channels"),
+  r".*": ("channels", "res_channels", "num_blocks", "num_res_blocks", "kernel_size", "attention"),
 }

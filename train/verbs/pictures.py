@@ -21,14 +21,13 @@ from vqlab import generation
 
 def sample(args: list[str]) -> None:
   parsed = cli.parse(cli.Sample, args, prog="python -m train sample")
-  options = _options(parsed)
-  if not 0 < parsed.keep <= 1:
-    raise BadInput(f"--keep is {parsed.keep}; it must be in (0, 1]")
+  options = options_of(parsed)
+  check_keep(parsed.keep)
   if parsed.keep < 1 and parsed.classifier is None:
     raise BadInput("--keep needs a classifier to choose by; name its run's folder by --classifier")
   path = _png(parsed.output or parsed.dir / f"samples-seed{parsed.seed}.png")
   compile_cache.enable()
-  done, generator = _load(parsed.dir, options)
+  done, generator = load(parsed.dir, options)
   classes = generator.num_classes
   if parsed.label is not None and not classes:
     raise BadInput(f"--label is {parsed.label}, but the prior of {parsed.dir} knows no classes")
@@ -39,7 +38,8 @@ def sample(args: list[str]) -> None:
   else:
     if not classes:
       raise BadInput(f"--classifier: the prior of {parsed.dir} knows no classes to be recognized")
-    classifier = rejection.load_classifier(parsed.classifier, generator)
+    names = done.splits[0].class_names
+    classifier = rejection.load_classifier(parsed.classifier, generator, names)
     drawn = rejection.draw_best(generator, key, labels, classifier, parsed.keep, **options)
   seconds = time.monotonic() - start
   columns = int(np.ceil(np.sqrt(parsed.num))) if parsed.label or not classes else min(classes, 20)
@@ -52,11 +52,12 @@ def sample(args: list[str]) -> None:
 def reconstruct(args: list[str]) -> None:
   parsed = cli.parse(cli.Reconstruct, args, prog="python -m train reconstruct")
   _check_names("reconstruct", parsed.images)
+  _folder(parsed, "reconstructions")
   compile_cache.enable()
   done = run.load(parsed.dir)
   network, trained, images = _encoded(done, parsed.dir, parsed.images)
   forward = jax.jit(network.forward)
-  folder = parsed.output or parsed.dir / "reconstructions"
+  folder = _folder(parsed, "reconstructions")
   lines = table("", "image", "MSE", "PSNR dB", "codes")
   for path, image in zip(parsed.images, images, strict=True):
     batch = network.images({"image": image[None]})
@@ -86,10 +87,13 @@ def reconstruct(args: list[str]) -> None:
 
 def upsample(args: list[str]) -> None:
   parsed = cli.parse(cli.Upsample, args, prog="python -m train upsample")
-  options = _options(parsed)
+  options = options_of(parsed)
   _check_names("upsample", parsed.images)
+  _folder(parsed, "upsampled")
   compile_cache.enable()
-  done, generator = _load(parsed.dir, options)
+  done, generator = load(parsed.dir, options)
+  if len(generator.levels) == 1:
+    raise BadInput(f"{parsed.dir} has one level; upsample keeps the upper ones of several")
   if not 1 <= parsed.levels < len(generator.levels):
     raise BadInput(
       f"--levels is {parsed.levels}; {parsed.dir} has {len(generator.levels)} levels, of which at "
@@ -105,10 +109,11 @@ def upsample(args: list[str]) -> None:
 
 def inpaint(args: list[str]) -> None:
   parsed = cli.parse(cli.Inpaint, args, prog="python -m train inpaint")
-  options = _options(parsed)
+  options = options_of(parsed)
   _check_names("inpaint", parsed.images)
+  _folder(parsed, "inpainted")
   compile_cache.enable()
-  done, generator = _load(parsed.dir, options)
+  done, generator = load(parsed.dir, options)
   height, width, _ = generator.image_shape
   top, left, bottom, right = parsed.box
   if not (0 <= top < bottom <= height and 0 <= left < right <= width):
@@ -124,18 +129,14 @@ def inpaint(args: list[str]) -> None:
   masked = np.where(known[..., None], images, 128).astype(np.uint8)
   # Of the masked images: what is hidden must not reach the codes of what is known.
   codes = jax.jit(network.encode)(*trained, network.images({"image": masked}))
-  given = []
-  for c, level in zip(codes, generator.levels, strict=True):
-    mask = generation.known_codes(known, level.shape[:2], margin=parsed.margin)
-    mask = np.asarray(mask).reshape(mask.shape + (1,) * (c.ndim - 3))
-    c = np.repeat(c, parsed.num, axis=0)
-    given.append((c, np.broadcast_to(mask, c.shape)))
+  repeated = [np.repeat(c, parsed.num, axis=0) for c in codes]
+  given = generation.given_codes(repeated, known, margin=parsed.margin)
   key, labels = jax.random.key(parsed.seed), _label(parsed.label, generator, done, len(given[0][0]))
   drawn = generate.draw_all(generator, key, labels, given=given, **options)
   _write_each(parsed, "inpainted", network, trained, masked, codes, drawn)
 
 
-def _load(folder: pathlib.Path, options: dict[str, Any]) -> tuple[run.Run, Generator]:
+def load(folder: pathlib.Path, options: dict[str, Any]) -> tuple[run.Run, Generator]:
   done = run.load(folder)
   generator = generate.of_run(done.stages, done.config, str(folder))
   least = min(level.model.num_codes for level in generator.levels)
@@ -144,7 +145,12 @@ def _load(folder: pathlib.Path, options: dict[str, Any]) -> tuple[run.Run, Gener
   return done, generator
 
 
-def _options(parsed: cli.Drawing) -> dict[str, Any]:
+def check_keep(keep: float) -> None:
+  if not 0.001 <= keep <= 1:
+    raise BadInput(f"--keep is {keep}; it must be in [0.001, 1]")
+
+
+def options_of(parsed: cli.Drawing) -> dict[str, Any]:
   """The options of `priors.sample`, checked."""
   for name, good, right in (
     ("num", parsed.num >= 1, "at least 1"),
@@ -161,10 +167,11 @@ def _options(parsed: cli.Drawing) -> dict[str, Any]:
 def _labels(label: str | None, num: int, classes: int, names: tuple[str, ...]) -> np.ndarray:
   if label is None:
     return np.arange(num, dtype=np.int32) % max(classes, 1)
-  index = names.index(label) if label in names else int(label) if label.isdecimal() else -1
+  number = int(label) if label.isdecimal() and len(label) < 10 else -1
+  index = names.index(label) if label in names else number
   if not 0 <= index < classes:
-    known = f"0 to {classes - 1}" if classes else "none"
-    raise BadInput(f"--label is {label!r}; the data's classes are {known}")
+    known = ", ".join(names) if len(names) <= 20 else f"0 to {classes - 1}"
+    raise BadInput(f"--label is {label[:40]!r}; the data's classes are {known}")
   return np.full(num, index, np.int32)
 
 
@@ -208,7 +215,7 @@ def _write_each(
   drawn: Drawn,
 ) -> None:
   """For each image: itself, its reconstruction, and `parsed.num` that were drawn; their codes."""
-  folder = parsed.output or parsed.dir / folder
+  folder = _folder(parsed, folder)
   copies = to_uint8(jax.jit(network.decode)(*trained, codes))
   for i, path in enumerate(parsed.images):
     mine = slice(i * parsed.num, (i + 1) * parsed.num)
@@ -220,9 +227,18 @@ def _write_each(
   console.print("each picture: what was given, its reconstruction, and what was drawn")
 
 
+def _folder(parsed: Any, default: str) -> pathlib.Path:
+  """Where pictures are written, each under its image's name; never over an image itself."""
+  folder = parsed.output or parsed.dir / default
+  for path in parsed.images:
+    if path.resolve().parent == folder.resolve():
+      raise BadInput(f"--output {folder} is the folder of {path}, which would be overwritten")
+  return folder
+
+
 def _png(path: pathlib.Path) -> pathlib.Path:
-  if path.suffix != ".png":
-    raise BadInput(f"--output is {path}; it must end in .png")
+  if path.suffix != ".png" or path.is_dir():
+    raise BadInput(f"--output is {path}; it must be a file that ends in .png")
   return path
 
 

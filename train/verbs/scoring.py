@@ -1,15 +1,17 @@
 """Judging samples against held-out real images: score."""
 
 import pathlib
+import zipfile
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from train import cli, compile_cache, generate, judge, rejection, run
+from train import cli, compile_cache, generate, judge, rejection
 from train.errors import BadInput
 from train.report import console
+from train.verbs.pictures import check_keep, load, options_of
 from train.verbs.tables import table
 from vqlab import features, generation, interop, metrics
 
@@ -18,29 +20,30 @@ _BATCH = 50
 
 def score(args: list[str]) -> None:
   parsed = cli.parse(cli.Score, args, prog="python -m train score")
+  options = options_of(parsed)
+  if not parsed.keep:
+    raise BadInput("--keep is empty; give at least one fraction, such as 1")
   for keep in parsed.keep:
-    if not 0 < keep <= 1:
-      raise BadInput(f"--keep is {keep}; it must be in (0, 1]")
+    check_keep(keep)
   if parsed.accuracy_steps < 0:
     raise BadInput(f"--accuracy_steps is {parsed.accuracy_steps}; it must be at least 0")
   if parsed.num < 10:
     raise BadInput(f"--num is {parsed.num}; it must be at least 10")
   compile_cache.enable()
-  done = run.load(parsed.dir)
-  generator = generate.of_run(done.stages, done.config, str(parsed.dir))
+  done, generator = load(parsed.dir, options)
   if not generator.num_classes:
     raise BadInput(f"{parsed.dir}: its prior knows no classes to be recognized")
   if parsed.judge_size < 1 or parsed.judge_size > min(generator.image_shape[:2]):
     raise BadInput(f"--judge_size is {parsed.judge_size}; images are {generator.image_shape[:2]}")
-  classifier = rejection.load_classifier(parsed.classifier, generator)
-  features_of = _inception(parsed.inception) if parsed.inception else classifier.features
   train, held_out = done.splits
+  classifier = rejection.load_classifier(parsed.classifier, generator, train.class_names)
+  features_of = _inception(parsed.inception) if parsed.inception else classifier.features
 
   labels = np.arange(parsed.num, dtype=np.int32) % generator.num_classes
   drawn_labels = rejection.draws(labels, min(parsed.keep))
   console.print(f"drawing {len(drawn_labels):,} samples ...")
   key = jax.random.key(parsed.seed)
-  drawn = generate.draw_all(generator, key, drawn_labels, temperature=parsed.temperature)
+  drawn = generate.draw_all(generator, key, drawn_labels, **options)
   logits = classifier.logits(drawn.images)
   scores = np.asarray(generation.class_scores(logits, drawn_labels))
 
@@ -55,21 +58,18 @@ def score(args: list[str]) -> None:
     *("samples", "class, by judge", "FID", "IS", "precision", "recall"),
     *(["CAS top 1"] if parsed.accuracy_steps else []),
   )
-  lowest = {}
+  regression = judge.Judge(train, held_out, size=parsed.judge_size)
   for name, kept in sets.items():
-    accuracy = judge.class_accuracy(
-      train, held_out, drawn.images[kept], labels, size=parsed.judge_size
-    )
+    accuracy = regression.sample_accuracy(drawn.images[kept], labels)
     figures = _compare(real_features, features_of(drawn.images[kept]), logits[kept])
     if parsed.accuracy_steps:
       figures.append(
         _cas(classifier, drawn.images[kept], labels, real, real_labels, parsed.accuracy_steps)
       )
-    lines.add_row(name, f"{accuracy['sample_accuracy']:.1%}", *figures)
-    lowest = accuracy
+    lines.add_row(name, f"{accuracy:.1%}", *figures)
   # What real images score: the best that can be expected.
   figures = _compare(real_features, real_features, classifier.logits(real))[:2]
-  lines.add_row("held-out", f"{lowest['judge_accuracy']:.1%}", *figures)
+  lines.add_row("held-out", f"{regression.accuracy:.1%}", *figures)
   console.print(lines)
 
 
@@ -148,7 +148,7 @@ def _state_dict(path: pathlib.Path) -> dict[str, np.ndarray]:
     try:
       with np.load(path) as arrays:
         return dict(arrays)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
       raise BadInput(f"--inception {path} can't be read: {error}") from None
   try:
     import torch

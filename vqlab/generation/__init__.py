@@ -15,6 +15,7 @@
 from vqlab.generation.hierarchy import (
   Level,
   Sample,
+  given_codes,
   inpaint,
   known_codes,
   sample_codes,
@@ -27,6 +28,7 @@ __all__ = [
   "Level",
   "Sample",
   "class_scores",
+  "given_codes",
   "inpaint",
   "keep_best",
   "known_codes",

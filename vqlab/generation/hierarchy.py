@@ -139,13 +139,18 @@ def inpaint(
     known: bool[B, H, W] or [H, W], the pixels that are known.
     margin: see `known_codes`.
   """
-  batch_size = len(codes[0])
-  known = jnp.broadcast_to(known, (batch_size, *jnp.shape(known)[-2:]))
-  given = [
-    (jnp.asarray(c), _like(known_codes(known, level.shape[:2], margin=margin), c))
-    for c, level in zip(codes, levels, strict=True)
-  ]
-  return sample_images(key, decode, levels, batch_size, given=given, **options)
+  given = given_codes(codes, known, margin=margin)
+  return sample_images(key, decode, levels, len(codes[0]), given=given, **options)
+
+
+def given_codes(
+  codes: Sequence[jax.Array], known: jax.Array, *, margin: int = 0
+) -> tuple[Given, ...]:
+  """What `sample_codes` takes as `given` where a part of the images is known; see `inpaint`."""
+  known = jnp.broadcast_to(known, (len(codes[0]), *jnp.shape(known)[-2:]))
+  return tuple(
+    (jnp.asarray(c), _like(known_codes(known, jnp.shape(c)[1:3], margin=margin), c)) for c in codes
+  )
 
 
 def known_codes(known: jax.Array, shape: tuple[int, int], *, margin: int = 0) -> jax.Array:

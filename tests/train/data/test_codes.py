@@ -1,13 +1,14 @@
 """Codes in shards: what was written is read, once each, however the writing was interrupted."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 
 from train.data import batch, codes, eval_batches
 from train.data.codes import CodesSplit, Description
-from train.errors import BadInput
+from train.errors import BadInput, Failed
 
 DESCRIPTION = Description(
   source="abc",
@@ -110,22 +111,41 @@ def test_codes_of_another_tokenizer_are_removed(tmp_path):
   assert_whole(tmp_path)
 
 
-def test_damage_is_named(tmp_path):
+def test_damage_is_named_and_mended(tmp_path):
   write(tmp_path)
   shard = tmp_path / "00001-of-00005.array_record"
-  good = shard.read_bytes()
-  shard.write_bytes(good[: len(good) // 2])
-  with pytest.raises(BadInput, match=r"codes are damaged .*; delete the folder and run fit again"):
-    CodesSplit(tmp_path)
-  shard.write_bytes((tmp_path / "00002-of-00005.array_record").read_bytes())
-  with pytest.raises(BadInput, match="examples are not where they should be"):
-    CodesSplit(tmp_path)
-  shard.unlink()
-  with pytest.raises(BadInput, match=r"00001-of-00005\.array_record is missing; run fit again"):
-    CodesSplit(tmp_path)
-  (tmp_path / "codes.json").write_text("{")
-  with pytest.raises(BadInput, match=r"codes\.json is missing or damaged"):
-    CodesSplit(tmp_path)
+  other = (tmp_path / "00002-of-00005.array_record").read_bytes()
+  for damage, message in (
+    (lambda: shard.write_bytes(shard.read_bytes()[:60]), r"damaged \(.+\); run fit again"),
+    (lambda: shard.write_bytes(other), "examples are not where they should be"),
+    (lambda: shard.unlink(), r"00001-of-00005\.array_record is missing; run fit again"),
+    (lambda: (tmp_path / "codes.json").write_text("{"), r"codes\.json is missing or damaged"),
+    (
+      lambda: (tmp_path / "codes.json").write_text(
+        json.dumps(dataclasses.asdict(DESCRIPTION) | {"shard_size": 0})
+      ),
+      r"codes\.json is missing or damaged",
+    ),
+  ):
+    damage()
+    with pytest.raises(codes.Damaged, match=message):
+      CodesSplit(tmp_path)
+    write(tmp_path)
+    assert_whole(tmp_path)
+
+
+def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
+  class Full:
+    def __init__(self, path, options):
+      pass
+
+    def write(self, record):
+      raise RuntimeError("write() failed: No space left on device")
+
+  monkeypatch.setattr(codes, "ArrayRecordWriter", Full)
+  with pytest.raises(Failed, match=r"00000-of-00005.* can't be written .*No space left"):
+    write(tmp_path)
+  assert not list(tmp_path.glob("*.array_record"))
 
 
 @pytest.mark.parametrize(
