@@ -197,12 +197,14 @@ def parse(kind: Any, args: list[str], *, prog: str, description: str | None = No
 
 
 def _one_line(box: str) -> str:
-  """What a box of tyro's says above its first rule."""
+  """What a box of tyro's says before its help; without UTF-8 a title and a rule come first."""
   lines = [line.strip("│ ") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
-  rule = next((i for i, line in enumerate(lines) if re.fullmatch("[─-]+", line)), len(lines))
-  text = " ".join(line for line in lines[:rule] if line)
-  return text or " ".join(box.split())
+  parts = re.split(r"\n[─-]{3,}\n?", "\n".join(lines))
+  text = parts[1] if parts[0].strip() in _TITLES and len(parts) > 1 else parts[0]
+  return " ".join((text or box).split())
 
+
+_TITLES = ("Value error", "Required options", "Unrecognized options", "Parsing error")
 
 _FIT_HELP = """\
 usage: python -m train fit CONFIG --workdir DIR [--dry_run] [--dotted.field value ...]

@@ -37,7 +37,7 @@ def levels():
       leaves, treedef = jax.tree.flatten(shapes)
       keys = jax.random.split(jax.random.key(l), len(leaves))
       params = [
-        jax.random.normal(key, x.shape, x.dtype) / max(1, x.size / x.shape[-1]) ** 0.5
+        2 * jax.random.normal(key, x.shape, x.dtype) / max(1, x.size / x.shape[-1]) ** 0.5
         for key, x in zip(keys, leaves, strict=True)
       ]
       made.append(generation.Level(model, treedef.unflatten(params), shape))

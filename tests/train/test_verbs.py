@@ -176,12 +176,15 @@ BAD = {
   "not a run": (["evaluate", "{empty}"], "holds no experiment: {empty}/config.json is missing"),
   "label": (
     ["sample", "{tiny}", "--label", "ten"],
-    "--label is 'ten'; the data's classes are 0 to 9",
+    "--label is 'ten'; the data's classes are 0, 1, 2, 3, 4, 5, 6, 7, 8, 9",
   ),
   "temperature": (["sample", "{tiny}", "--temperature", "-1"], "--temperature is -1.0"),
   "top_k": (["sample", "{tiny}", "--top_k", "99"], "--top_k is 99; the prior has 16 codes"),
   "seed": (["sample", "{tiny}", "--seed", "-1"], "--seed is -1; it must be at least 0"),
-  "output": (["sample", "{tiny}", "--output", "."], "--output is .; it must end in .png"),
+  "output": (
+    ["sample", "{tiny}", "--output", "."],
+    "--output is .; it must be a file that ends in",
+  ),
   "output in a file": (
     ["sample", "{tiny}", "--num", "1", "--output", "{broken}/a.png/x.png"],
     "{broken}/a.png/x.png can't be written",
