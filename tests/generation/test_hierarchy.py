@@ -74,16 +74,16 @@ def test_options_one_a_level(levels):
 
 
 def test_inpainting_copies_what_is_known_and_draws_the_rest(levels):
-  codes = tuple(jnp.full((6, *level.shape), 4, jnp.int32) for level in levels)
+  codes = tuple(jnp.full((6, *level.shape), 2, jnp.int32) for level in levels)
   known = np.ones((8, 8), bool)
   known[4:, 4:] = False  # the last of the top's cells, the last four of the bottom's
   sample = generation.inpaint(
     jax.random.key(KEY), decode, levels, codes, jnp.asarray(known), labels=LABELS
   )
   top, bottom = map(np.asarray, sample.codes)
-  assert (top.reshape(6, 4)[:, :3] == 4).all() and (bottom[:, :2] == 4).all()
-  assert (bottom[:, 2:, :2] == 4).all() and (bottom[:, 2:, 2:] != 4).any()
-  assert (top[:, 1, 1] != 4).any()
+  assert (top.reshape(6, 4)[:, :3] == 2).all() and (bottom[:, :2] == 2).all()
+  assert (bottom[:, 2:, :2] == 2).all() and (bottom[:, 2:, 2:] != 2).any()
+  assert (top[:, 1, 1] != 2).any()
   # What is drawn does not depend on the codes that are hidden.
   hidden = (codes[0].at[:, 1, 1].set(0), codes[1].at[:, 2:, 2:].set(0))
   again = generation.inpaint(

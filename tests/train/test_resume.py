@@ -248,7 +248,7 @@ def test_lengths_may_vary_but_not_beneath_a_later_stage(tiny_run, train, tmp_pat
   folder = tmp_path / "longer"
   shutil.copytree(tiny_run, folder)
   status, _, err = train("fit", TINY, "--workdir", folder, "--tokenizer.steps", 14)
-  assert status == 2 and "tokenizer.steps: 12 -> 14, but prior has begun" in err
+  assert status == 2 and "tokenizer.steps: 12 -> 14, but prior was begun with" in err
   status, out, err = train("fit", TINY, "--workdir", folder, "--prior.steps", 14)
   assert status == 0 and "tokenizer: done (12 steps)" in out, out + err
   assert [r["step"] for r in lines(folder) if r["stage"] == "prior"][-1] == 14
