@@ -108,6 +108,7 @@ def test_evaluate_says_what_fit_said(hierarchy, train):
   assert f"{bottom['total_bits_per_dim']:.4f} bits" in out
 
 
+@pytest.mark.slow
 def test_fit_by_pmap_in_two_processes(hierarchy, environment, tmp_path):
   """Each writes every other shard; the same story as on a single device."""
   folder = tmp_path / "two"

@@ -108,7 +108,9 @@ class Codes:
     return {"codes": tuple(c[indices] for c in codes), "label": labels[indices]}
 
 
-@pytest.mark.parametrize("kind", ["hierarchy", "codes", "classifier"])
+@pytest.mark.parametrize(
+  "kind", ["codes", *(pytest.param(k, marks=pytest.mark.slow) for k in ("hierarchy", "classifier"))]
+)
 def test_other_tasks_on_all_devices_equal_one_in_float64(data_dir, kind):
   """Two levels' codebooks, batches with tuples of codes (by pmap as well), shifted images."""
   name, base = {
