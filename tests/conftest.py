@@ -4,6 +4,10 @@ import os
 import pathlib
 
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
+# Programs here run for milliseconds and compile for seconds: the least optimization of CPU code.
+os.environ["XLA_FLAGS"] = (
+  f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0".strip()
+)
 
 import jax
 import pytest
