@@ -69,6 +69,9 @@ class TrainingStage(Stage):
   checkpoint_every: int = field(1000, least=1, may_vary=True)
   """Steps between checkpoints; evaluations and the last step have one, too."""
   optimizer: Optimizer = field(Optimizer())
+  dtype: Literal["float32", "bfloat16", "float64"] = field("float32")
+  """Of the computation; codes, statistics and losses stay float32 at least."""
+  param_dtype: Literal["float32", "float64"] = field("float32")
 
 
 @dataclasses.dataclass(frozen=True)

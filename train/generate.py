@@ -1,5 +1,6 @@
 """Drawing images from an experiment's priors, some at a time."""
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -77,7 +78,7 @@ def draw(
   """
   positions = sum(int(np.prod(level.shape)) for level in generator.levels)
   at_once = max(1, min(_SAMPLES_AT_ONCE, _POSITIONS_AT_ONCE // positions, len(labels)))
-  decode = jax.jit(generator.network.decode)
+  decode = functools.partial(jax.jit(generator.network.decode), *generator.trained)
   for first in range(0, len(labels), at_once):
     count = min(at_once, len(labels) - first)
 
@@ -85,8 +86,9 @@ def draw(
       x = np.asarray(x)[first : first + count]
       return np.pad(x, ((0, at_once - count),) + ((0, 0),) * (x.ndim - 1))  # one compiled shape
 
-    codes = generation.sample_codes(
+    sample = generation.sample_images(
       key,
+      decode,
       generator.levels,
       at_once,
       labels=part(labels),
@@ -95,8 +97,8 @@ def draw(
       first_index=first,
       **options,
     )
-    images = to_uint8(decode(*generator.trained, codes))
-    yield Drawn(images[:count], tuple(np.asarray(c)[:count] for c in codes))
+    codes = tuple(np.asarray(c)[:count] for c in sample.codes)
+    yield Drawn(to_uint8(sample.images)[:count], codes)
 
 
 def draw_all(generator: Generator, key: jax.Array, labels: np.ndarray, **options: Any) -> Drawn:

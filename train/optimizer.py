@@ -1,11 +1,19 @@
 """The optimizer of a stage, from its config, and one update by it."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import optax
 
 from train.config import Optimizer
+
+
+class State(NamedTuple):
+  """What training changes, of a task that has nothing but parameters."""
+
+  step: jax.Array  # i32[]
+  params: dict[str, Any]
+  opt_state: Any
 
 
 def make(config: Optimizer, steps: int) -> optax.GradientTransformation:

@@ -1,7 +1,7 @@
 """Trains a small classifier of images: it rejects samples, and its features judge them."""
 
 import dataclasses
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from train import optimizer as optimizers
 from train.config import Experiment, TrainingStage, field
 from train.data import Split
 from train.errors import BadInput
+from train.optimizer import State
 from train.report import sheet
 from train.task import Batch, Task
 from vqlab import metrics
@@ -29,14 +30,6 @@ class ClassifierStage(TrainingStage):
   dropout: float = field(0.1, least=0, most=0.99)
   max_shift: int = field(0, least=0)
   """Training images are moved by up to so many pixels, the border repeated."""
-  dtype: Literal["float32", "bfloat16", "float64"] = field("float32")
-  param_dtype: Literal["float32", "float64"] = field("float32")
-
-
-class State(NamedTuple):
-  step: jax.Array  # i32[]
-  params: dict[str, Any]
-  opt_state: Any
 
 
 class Sums(NamedTuple):

@@ -17,7 +17,7 @@ from train.errors import BadInput, Preempted
 from train.report import Bar
 from train.task import Finished, Work
 from train.tasks import networks
-from train.tasks.tokenizer import Network, Tokenizer, level_names, tokenizer
+from train.tasks.tokenizer import Network, Tokenizer, level_suffixes, tokenizer
 from vqlab import metrics
 
 _FOLDERS = ("train", "held_out")
@@ -99,14 +99,12 @@ def _figures(splits: tuple[CodesSplit, CodesSplit]) -> dict[str, float]:
     some = held_out.examples(range(first, min(first + 1024, len(held_out))))["codes"]
     for total, values in zip(counts, some, strict=True):
       total += np.bincount(values.reshape(-1), minlength=len(total))
-  names = level_names(len(counts))
-  suffixes = [f"_{name}" if name else "" for name in names]
   return {
     "train_examples": float(len(train)),
     "held_out_examples": float(len(held_out)),
     **{
       f"perplexity{suffix}": float(metrics.perplexity(total))
-      for suffix, total in zip(suffixes, counts, strict=True)
+      for suffix, total in zip(level_suffixes(len(counts)), counts, strict=True)
     },
   }
 

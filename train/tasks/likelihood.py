@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ from flax import linen as nn
 
 from train import optimizer as optimizers
 from train.config import TrainingStage, field
+from train.optimizer import State
 from train.task import Batch, Context, Task
 from vqlab import metrics
 
@@ -22,15 +23,6 @@ class LikelihoodStage(TrainingStage):
   dropout: float = field(0.0, least=0, most=0.99)
   class_conditional: bool = field(True)
   """Learn the codes given the class, where the data has classes."""
-  dtype: Literal["float32", "bfloat16", "float64"] = field("float32")
-  """Of the computation; logits and losses stay float32 at least."""
-  param_dtype: Literal["float32", "float64"] = field("float32")
-
-
-class State(NamedTuple):
-  step: jax.Array  # i32[]
-  params: dict[str, Any]
-  opt_state: Any
 
 
 class Sums(NamedTuple):

@@ -13,16 +13,17 @@ from train.data import Split
 from train.data.codes import CodesSplit
 from train.errors import BadInput
 from train.generate import Generator, draw_all
+from train.optimizer import State
 from train.report import sheet, to_uint8
 from train.task import Batch, Finished, Task
 from train.tasks import likelihood, networks, tokenizer
-from train.tasks.likelihood import LikelihoodStage, State
+from train.tasks.likelihood import LikelihoodStage
 from vqlab import generation, priors
 
 
 @dataclasses.dataclass(frozen=True)
 class PixelSNAILStage(LikelihoodStage):
-  """A PixelSNAIL; the defaults are the VQ-VAE-2 paper's top prior for ImageNet."""
+  """A PixelSNAIL; the defaults are what is reported of the VQ-VAE-2 paper's top prior."""
 
   channels: int = field(512, least=1)
   """Width of the trunk."""
@@ -57,7 +58,6 @@ def make(experiment: Experiment, own: str, split: Split, finished: dict[str, Fin
   above, shapes, K = names[:level], network.shapes, network.num_codes
   num_classes = split.num_classes if stage.class_conditional else 0
   model = make_model(stage, num_codes=K[level], num_classes=num_classes, upper_codes=K[:level])
-  read = "extract" if "extract" in config.stages(experiment) else None
 
   def inputs(context: tuple, batch: Batch) -> tuple[jax.Array, priors.Conditions]:
     del context
@@ -112,7 +112,7 @@ def make(experiment: Experiment, own: str, split: Split, finished: dict[str, Fin
     context=(),
     decided_by=DECIDED_BY,
     example={"codes": codes, "label": jax.ShapeDtypeStruct((), np.int32)},
-    reads=read,
+    reads="extract",
   )
 
 

@@ -11,10 +11,11 @@ from train.config import Experiment, field
 from train.data import Split
 from train.errors import BadInput
 from train.generate import Generator, draw_all
+from train.optimizer import State
 from train.report import sheet
 from train.task import Batch, Finished, Task
 from train.tasks import likelihood, networks
-from train.tasks.likelihood import LikelihoodStage, State
+from train.tasks.likelihood import LikelihoodStage
 from train.tasks.tokenizer import Tokenizer, tokenizer
 from vqlab import generation, priors
 

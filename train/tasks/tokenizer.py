@@ -55,9 +55,6 @@ class TokenizerStage(TrainingStage):
   """Weight of the commitment loss."""
   data_variance: float = field(0.0, least=0)
   """Divides the squared error; 0: the variance of the first training images, at most 1,024."""
-  dtype: Literal["float32", "bfloat16", "float64"] = field("float32")
-  """Of the computation; codes, statistics and losses stay float32 at least."""
-  param_dtype: Literal["float32", "float64"] = field("float32")
 
 
 class State(NamedTuple):
@@ -89,7 +86,7 @@ class Network(NamedTuple):
   num_codes: tuple[int, ...]  # K of every level
   init: Callable[[jax.Array, tuple[jax.Array, ...]], dict]  # (key, codebooks) -> params
   # (params, codebooks, images) -> the pass, and the loss terms an example
-  forward: Callable[..., tuple[vqvae2.Output, vqvae.Losses | vqvae2.Losses]]
+  forward: Callable[..., tuple[vqvae2.Output, vqvae.Losses]]
   encode: Callable[[dict, tuple[jax.Array, ...], jax.Array], Codes]
   # (params, codebooks, codes of all levels or of the first ones) -> images
   decode: Callable[[dict, tuple[jax.Array, ...], Codes], jax.Array]
@@ -116,6 +113,11 @@ def level_names(count: int) -> tuple[str, ...]:
   return tuple(f"level{l}" for l in range(count))
 
 
+def level_suffixes(count: int) -> tuple[str, ...]:
+  """What the names of levels' figures end in, top first; nothing where there is one level."""
+  return tuple(f"_{name}" if name else "" for name in level_names(count))
+
+
 def make(
   stage: TokenizerStage, network: Network, split: Split, decided_by: Mapping[str, Sequence[str]]
 ) -> Task:
@@ -128,7 +130,7 @@ def make(
     links.append(quantize.revive(codes.revive_threshold))
   update_codebook = quantize.chain(*links)
   variance = stage.data_variance or _variance(split)
-  suffixes = [f"_{name}" if name else "" for name in level_names(len(network.shapes))]
+  suffixes = level_suffixes(len(network.shapes))
 
   def init(key: jax.Array) -> State:
     network_key, codebook_key = jax.random.split(key)

@@ -33,6 +33,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from vqlab import quantize
+from vqlab.autoencoders.vqvae import Losses
 from vqlab.nn import ConvTranspose, ResidualBlock, at_least_float32
 
 
@@ -237,14 +238,6 @@ def _map_shapes(downsamples: Sequence[int], height: int, width: int) -> tuple[tu
   return tuple(shapes)
 
 
-class Losses(NamedTuple):
-  """The terms of the objective, one value an example, summed over levels."""
-
-  reconstruction: jax.Array  # [B]  squared error, mean over pixels and channels
-  codebook: jax.Array  # [B]  mean over positions; its gradient reaches only the codebooks
-  commitment: jax.Array  # [B]  mean over positions; its gradient reaches only the encoders
-
-
 def forward(
   model: VQVAE2,
   params: dict,
@@ -258,7 +251,10 @@ def forward(
 
 
 def losses(output: Output, images: jax.Array) -> Losses:
-  """The terms of the objective for each example; see `Losses`. images: [B, H, W, C]."""
+  """The terms of the objective for each example, the codebooks' summed over levels.
+
+  images: [B, H, W, C].
+  """
   error = jnp.square(output.reconstruction - images.astype(output.reconstruction.dtype))
 
   def summed(loss) -> jax.Array:
