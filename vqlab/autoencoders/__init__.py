@@ -1,5 +1,5 @@
-"""Autoencoders around codebooks, one module a paper."""
+"""Autoencoders, around codebooks and around groups, one module a paper."""
 
-from vqlab.autoencoders import vqvae, vqvae2
+from vqlab.autoencoders import mlvae, vqvae, vqvae2
 
-__all__ = ["vqvae", "vqvae2"]
+__all__ = ["mlvae", "vqvae", "vqvae2"]

@@ -8,19 +8,25 @@ from vqlab.features.accuracy_score import (
   default_optimizer,
   fit_classifier,
 )
-from vqlab.features.classifier import LinearClassifier, SmallClassifier
+from vqlab.features.classifier import LinearClassifier, MLPClassifier, SmallClassifier
 from vqlab.features.inception import InceptionOutput, InceptionV3, inception_images
+from vqlab.features.probe import FewShot, Probe, few_shot, probe
 
 __all__ = [
   "AccuracyScore",
+  "FewShot",
   "Fitted",
   "InceptionOutput",
   "InceptionV3",
   "LinearClassifier",
+  "MLPClassifier",
+  "Probe",
   "SmallClassifier",
   "classification_accuracy_score",
   "classifier_accuracy",
   "default_optimizer",
+  "few_shot",
   "fit_classifier",
   "inception_images",
+  "probe",
 ]

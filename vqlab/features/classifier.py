@@ -129,3 +129,28 @@ class LinearClassifier(nn.Module):
     scaled = x.astype(jnp.float32) / 255 - 0.5 if x.dtype == jnp.uint8 else x
     dense = nn.Dense(self.num_classes, dtype=dtype, param_dtype=self.param_dtype)
     return dense(scaled.reshape(x.shape[0], -1)).astype(at_least_float32(dtype))
+
+
+class MLPClassifier(nn.Module):
+  """A fully connected network with ReLUs, on features [B, F] or on pixels: [B, ...] -> [B, Y].
+
+  Attributes:
+    num_classes: Y.
+    hidden: widths of the hidden layers.
+    dtype: of the computation; param_dtype: of the parameters. Logits are float32 at least.
+  """
+
+  num_classes: int
+  hidden: tuple[int, ...] = (256, 256)
+  dtype: DTypeLike = jnp.float32
+  param_dtype: DTypeLike = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+    scaled = x.astype(self.dtype) / 255 - 0.5 if x.dtype == jnp.uint8 else x
+    x = scaled.reshape(x.shape[0], -1).astype(self.dtype)
+    for width in self.hidden:
+      x = nn.relu(nn.Dense(width, dtype=self.dtype, param_dtype=self.param_dtype)(x))
+    wide = at_least_float32(self.dtype)
+    head = LinearClassifier(self.num_classes, dtype=wide, param_dtype=self.param_dtype)
+    return head(x, train)

@@ -1,0 +1,155 @@
+"""Diagonal normals, and what the members of a group together say: the product of theirs.
+
+ML-VAE (Bouchacourt, Tomioka, Nowozin 2018, arXiv 1705.08841): every member i of a group tells of
+the group's content by a normal q(c | x_i) = N(mu_i, v_i). Their product, normalized, is
+
+    1 / v = sum_i 1 / v_i        mu = v sum_i mu_i / v_i
+
+so evidence accumulates: k equal members have a k-th of one's variance. The prior is not multiplied
+in. All of it is computed with the logarithms of precisions, w_i = -logvar_i:
+
+    logvar = -logsumexp_i w_i    mu = sum_i softmax(w)_i mu_i
+
+Shapes: N observations, G groups, D dimensions.
+"""
+
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from vqlab.nn import checks
+from vqlab.nn.dtypes import at_least_float32
+
+Variance = Literal["product", "harmonic"]
+
+
+class Normal(NamedTuple):
+  """Normal distributions with diagonal covariance."""
+
+  mu: jax.Array  # f32[..., D]
+  logvar: jax.Array  # f32[..., D]  natural logarithm of the variance
+
+  def sample(self, noise: jax.Array) -> jax.Array:
+    """mu + sigma noise, for standard normal noise [..., D]."""
+    return self.mu + jnp.exp(0.5 * self.logvar) * noise
+
+
+def accumulate(
+  mu: jax.Array,
+  logvar: jax.Array,
+  group_ids: jax.Array,
+  num_groups: int,
+  *,
+  mask: jax.Array | None = None,
+  variance: Variance = "product",
+  axis_name: str | None = None,
+) -> Normal:
+  """The normals of groups [G, D] from those of their members [N, D], in any order.
+
+  Groups may be of any sizes. One whose members are all masked, or have infinite variances, knows
+  nothing: it gets the standard normal, the prior, so that its KL is 0. Outside of jit, where ids
+  are known, a group without members is an error; under jit it is such a group, and members whose
+  id is out of range belong to none.
+
+  Args:
+    mu, logvar: [N, D], a normal a member; variances positive.
+    group_ids: int[N], in [0, G).
+    num_groups: G, static.
+    mask: bool[N]; members where it is False count for nothing, NaN included, and get no gradient.
+    variance: "product" is the product of normals; "harmonic" is the harmonic mean of variances,
+      n times the product's for n members, with the same mean: what disentanglement_lib's MLVae
+      (Locatello et al. 2020, arXiv 2002.02886) computes for its pairs.
+    axis_name: a mapped axis over which groups extend; the result is the same on all devices.
+
+  Raises:
+    ValueError: shapes do not agree, an id is out of range, a group has no members, or `variance`
+      is none of the two.
+  """
+  _check(mu, logvar, group_ids, num_groups, mask)
+  if variance not in ("product", "harmonic"):
+    raise ValueError(f"accumulate: variance is {variance!r}; it must be 'product' or 'harmonic'")
+  dtype = at_least_float32(mu.dtype, logvar.dtype)
+  counts = (group_ids >= 0) & (group_ids < num_groups)
+  if mask is not None:
+    counts &= mask
+  counts = counts[:, None] & ~(logvar == jnp.inf)  # NaN counts, and shows
+  mu, logvar = (jnp.where(counts, x, 0).astype(dtype) for x in (mu, logvar))
+  total = lambda x: across_groups(x, group_ids, num_groups, axis_name=axis_name)
+
+  # The greatest log-precision of a group, so that none overflows; it cancels, and so do gradients.
+  weight = lax.stop_gradient(jnp.where(counts, -logvar, -jnp.inf))
+  most = jax.ops.segment_max(weight, group_ids, num_groups)
+  if axis_name is not None:
+    most = lax.pmax(most, axis_name)
+  most = jnp.where(jnp.isfinite(most), most, 0)
+  relative = jnp.where(counts, -logvar - most[group_ids], 0)
+  precision = jnp.where(counts, jnp.exp(relative), 0)
+  sums = total(precision)
+  empty = sums == 0
+  sums = jnp.where(empty, 1, sums)
+  # Weights first: their products with mu can't overflow.
+  means = total(precision / sums[group_ids] * mu)
+  logvars = -(most + jnp.log(sums))
+  if variance == "harmonic":
+    logvars += jnp.log(jnp.maximum(total(counts.astype(dtype)), 1))
+  return Normal(means, jnp.where(empty, 0, logvars))
+
+
+def across_groups(
+  values: jax.Array, group_ids: jax.Array, num_groups: int, *, axis_name: str | None = None
+) -> jax.Array:
+  """Sums over each group's members, [N, ...] -> [G, ...], on all devices of a mapped axis."""
+  sums = jax.ops.segment_sum(values, group_ids, num_groups)
+  return sums if axis_name is None else lax.psum(sums, axis_name)
+
+
+def to_members(of_groups: Any, group_ids: jax.Array) -> Any:
+  """What groups have, a pytree of [G, ...], for each of their members: [N, ...].
+
+  NaN, in floating-point leaves, for ids out of range.
+  """
+
+  def spread(x: jax.Array) -> jax.Array:
+    ids = jnp.where(group_ids < 0, len(x), group_ids)  # which would count from the end
+    return x.at[ids].get(mode="fill")
+
+  return jax.tree.map(spread, of_groups)
+
+
+def _check(
+  mu: jax.Array, logvar: jax.Array, group_ids: jax.Array, num_groups: int, mask: jax.Array | None
+) -> None:
+  checks.whole_number("accumulate: num_groups", num_groups, least=1)
+  if mu.ndim != 2 or mu.shape != logvar.shape:
+    raise ValueError(
+      f"accumulate: mu and logvar must be two [N, D]; found {list(mu.shape)}, {list(logvar.shape)}"
+    )
+  check_groups("accumulate", group_ids, num_groups, len(mu), mask)
+
+
+def check_groups(
+  name: str, group_ids: jax.Array, num_groups: int, size: int, mask: jax.Array | None
+) -> None:
+  """Raises ValueError unless ids are int[N] in range, the mask bool[N], and no group is empty."""
+  if group_ids.shape != (size,) or not jnp.issubdtype(group_ids.dtype, jnp.integer):
+    raise ValueError(
+      f"{name}: group_ids must be int[{size}], one an observation; "
+      f"found {group_ids.dtype}{list(group_ids.shape)}"
+    )
+  if mask is not None and (mask.shape != (size,) or mask.dtype != jnp.bool_):
+    raise ValueError(
+      f"{name}: mask must be bool[{size}], one an observation; found {mask.dtype}{list(mask.shape)}"
+    )
+  ids, counted = checks.known(group_ids), checks.known(True if mask is None else mask)
+  if ids is None or counted is None:
+    return
+  checks.integers_in_range(f"{name}: group_ids", ids, num_groups)
+  missing = set(range(num_groups)) - set(
+    ids[counted].tolist() if mask is not None else ids.tolist()
+  )
+  if missing:
+    raise ValueError(
+      f"{name}: group {min(missing)} of {num_groups} is empty; every group needs an observation"
+    )
