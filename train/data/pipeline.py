@@ -8,6 +8,7 @@ A batch is a dict of numpy arrays, the process's own rows of the global batch:
     index   int32[b]           what random draws are keyed by: training, the row in the global
                                batch; evaluation, the position in the split
     mask    bool[b]            evaluation only: False for what fills up the last batch
+    group   int32[b]           of `Groups` only: which group of the global batch it belongs to
 """
 
 import functools
@@ -17,14 +18,16 @@ import grain
 import numpy as np
 
 from train.data.codes import CodesSplit
+from train.data.groups import Groups
 from train.data.source import Split
 from train.errors import BadInput
 
 Batch = dict[str, np.ndarray]
+Examples = Split | CodesSplit | Groups
 
 
 def batch(
-  split: Split | CodesSplit,
+  split: Examples,
   seed: int,
   k: int,
   batch_size: int,
@@ -36,19 +39,23 @@ def batch(
 
   The split is repeated without end, each time in a new order; the global batch k is positions
   [k B, (k + 1) B) of that sequence, of which process p of n gets rows [p B/n, (p + 1) B/n).
+  In what order `Groups` come, their class says.
 
   Raises:
     BadInput: `batch_size` is not a multiple of `process_count`.
   """
   rows = _rows(batch_size, process_index, process_count)
-  order = _order(len(split), seed)
   first = k * batch_size  # a Python int: no step is too far
+  if isinstance(split, Groups):
+    indices, group = split.training(seed, first, batch_size)
+    return split.examples(indices[rows]) | {"group": group[rows], "index": rows}
+  order = _order(len(split), seed)
   examples = split.examples([order[first + int(row)] for row in rows])
   return examples | {"index": rows}
 
 
 def train_batches(
-  split: Split | CodesSplit,
+  split: Examples,
   seed: int,
   start: int,
   stop: int,
@@ -72,13 +79,13 @@ def train_batches(
 
 
 def eval_batches(
-  split: Split | CodesSplit,
+  split: Examples,
   batch_size: int,
   *,
   process_index: int = 0,
   process_count: int = 1,
 ) -> Iterator[Batch]:
-  """Every example once, in order; as many batches on each process.
+  """Every example once, in order (of `Groups`: theirs); as many batches on each process.
 
   The last batch is filled up with the last example, under a mask of False. Reads ahead and ends
   as `train_batches`.
@@ -90,24 +97,28 @@ def eval_batches(
   return _in_order(split, range(len(split)), batch_size, rows)
 
 
-def batches_of(split: Split | CodesSplit, indices: range, batch_size: int) -> Iterator[Batch]:
+def batches_of(split: Examples, indices: range, batch_size: int) -> Iterator[Batch]:
   """The examples of a range once, in order; otherwise as `eval_batches` of one process."""
   return _in_order(split, indices, batch_size, _rows(batch_size, 0, 1))
 
 
 def _in_order(
-  split: Split | CodesSplit, indices: range, batch_size: int, rows: np.ndarray
+  split: Examples, indices: range, batch_size: int, rows: np.ndarray
 ) -> Iterator[Batch]:
   def make(k: int) -> Batch:
-    positions = indices.start + k * batch_size + rows
-    examples = split.examples(np.minimum(positions, indices.stop - 1))
-    return examples | {"index": positions, "mask": positions < indices.stop}
+    first, last = indices.start + k * batch_size, indices.stop - 1
+    positions = first + rows
+    padding = {"index": positions, "mask": positions <= last}
+    if isinstance(split, Groups):  # whose numbers count from the global batch's first row
+      members, group = split.in_order(np.minimum(first + np.arange(batch_size), last))
+      return split.examples(members[rows]) | {"group": group[rows], **padding}
+    return split.examples(np.minimum(positions, last)) | padding
 
   return _read_ahead(split, 0, -(-len(indices) // batch_size), make)
 
 
 def _read_ahead(
-  split: Split | CodesSplit, start: int, stop: int, make: Callable[[int], Batch]
+  split: Examples, start: int, stop: int, make: Callable[[int], Batch]
 ) -> Iterator[Batch]:
   options = grain.ReadOptions(num_threads=split.num_threads, prefetch_buffer_size=split.prefetch)
   iterator = iter(grain.MapDataset.range(start, stop).map(make).to_iter_dataset(options))

@@ -89,6 +89,16 @@ class Split:
         labels[row] = example["label"]
     return images, labels
 
+  def labels(self) -> np.ndarray:
+    """int32[len] of all examples, 0 where there are none; decodes no image."""
+    if self._cache is not None:
+      return self._cache[1].copy()
+    labels = np.zeros(len(self), np.int32)
+    for i in range(0, len(self) if self._labelled else 0, _CHUNK):
+      chunk = list(range(len(self))[i : i + _CHUNK])
+      labels[chunk] = [example["label"] for example in self._examples.__getitems__(chunk)]
+    return labels
+
   def _image(self, stored: bytes | np.ndarray) -> np.ndarray:
     """uint8[H, W, C] of an encoded image, or of an array where the dataset stores those."""
     if isinstance(stored, bytes):

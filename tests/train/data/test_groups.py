@@ -1,0 +1,291 @@
+"""Groups: whole labels in ragged chunks, pure in (seed, k), the same on any number of processes."""
+
+import sys
+import threading
+
+import grain
+import numpy as np
+import pytest
+
+from train.data import (
+  Data,
+  Groups,
+  batch,
+  batches_of,
+  disjoint_groups,
+  eval_batches,
+  open_split,
+  train_batches,
+)
+from train.errors import BadInput
+
+COUNTS = {0: 23, 1: 1, 2: 40, 4: 7, 7: 16}  # members of every label; some labels have none
+RAGGED = np.repeat(list(COUNTS), list(COUNTS.values()))[np.arange(87) * 31 % 87]
+
+
+class Ragged:
+  """What `Groups` needs of a split, of 87 examples that show their own index."""
+
+  name, image_shape, num_classes, class_names = "ragged", (1, 1, 1), 8, tuple("abcdefgh")
+  num_threads, prefetch = 3, 8
+
+  def __len__(self):
+    return len(RAGGED)
+
+  def labels(self):
+    return RAGGED.astype(np.int32)
+
+  def gather(self, indices):
+    rows = np.asarray(indices, np.intp)
+    return rows.astype(np.uint8).reshape(-1, 1, 1, 1), self.labels()[rows]
+
+  def examples(self, indices):
+    return dict(zip(("image", "label"), self.gather(indices), strict=True))
+
+
+@pytest.fixture(params=[(5, None), (5, 2), (4, 1), (1, None), (100, None)], ids=str)
+def groups(request):
+  size, least = request.param
+  return Groups(Ragged(), group_size=size, min_group_size=least)
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+  """The 360 held-out digits, in memory and not."""
+  folder = str(tmp_path_factory.mktemp("tfds"))
+  return [open_split(Data(dir=folder, cache=cache), "eval") for cache in (True, False)]
+
+
+def assert_same(a, b):
+  assert a.keys() == b.keys()
+  for name in a:
+    assert a[name].dtype == b[name].dtype
+    np.testing.assert_array_equal(a[name], b[name])
+
+
+def shown(batches):
+  return np.concatenate([b["image"][:, 0, 0, 0] for b in batches]).astype(int)
+
+
+def check_groups(b, size):
+  """Numbers count from 0 as they appear; a group has one label and at most `size` members."""
+  group, mask = b["group"], b.get("mask", np.ones(len(b["group"]), bool))
+  assert group.dtype == np.int32
+  assert group[0] == 0 and set(np.diff(group)) <= {0, 1} and group.max() < len(group)
+  for g in range(group.max() + 1):
+    assert len(set(b["label"][group == g])) == 1
+  assert np.bincount(group[mask]).max() <= size
+
+
+def test_an_epoch_has_every_example_once_in_a_new_order(groups):
+  epochs = [shown([batch(groups, seed, k, 87)]) for seed, k in ((0, 0), (0, 1), (1, 0), (0, 9**9))]
+  for epoch in epochs:
+    assert sorted(epoch) == list(range(87))
+  assert len({tuple(epoch) for epoch in epochs}) == len(epochs)
+  run = list(train_batches(groups, 0, 0, 29, 6))  # two epochs, whose edge is within a batch
+  np.testing.assert_array_equal(shown(run), np.concatenate(epochs[:2]))
+  for b in run:
+    check_groups(b, groups.group_size)
+
+
+def test_chunks_have_the_sizes_asked_for(groups):
+  least, most = groups.min_group_size or groups.group_size, groups.group_size
+  drawn = []
+  for k in range(40):
+    b = batch(groups, 3, k, 87)
+    sizes = np.bincount(b["group"])
+    label = b["label"][np.searchsorted(b["group"], np.arange(len(sizes)))]
+    assert sizes.max() <= most
+    for l, members in COUNTS.items():
+      own = sizes[label == l]
+      assert own.sum() == members
+      assert (own < least).sum() <= 1  # what is left of a label
+      if least == most:
+        assert len(own) == -(-members // most)
+    drawn.extend(sizes[label == 2])
+  if least < most:  # about as many of every size
+    counts = np.bincount(drawn, minlength=most + 1)[least:]
+    assert counts.min() > 0.75 * counts.mean()
+
+
+def test_members_and_chunks_are_shuffled():
+  """Who is with whom changes, and labels of neighbouring groups are those of a shuffle."""
+  groups = Groups(Ragged(), group_size=2)
+  partners, follows = set(), []
+  for k in range(300):
+    b = batch(groups, 0, k, 87)
+    image, group, label = b["image"][:, 0, 0, 0], b["group"], b["label"]
+    partners |= {
+      *(zip(image[:-1][np.diff(group) == 0], image[1:][np.diff(group) == 0], strict=True))
+    }
+    first = label[np.r_[True, np.diff(group) != 0]]
+    follows.append((first[1:] == first[:-1]).mean())
+  assert len(partners) > 0.9 * sum(n * (n - 1) for n in COUNTS.values())
+  chunks = np.array([-(-n // 2) for n in COUNTS.values()])
+  expected = (chunks * (chunks - 1)).sum() / (chunks.sum() * (chunks.sum() - 1))
+  assert abs(np.mean(follows) - expected) < 0.02
+
+
+def test_a_batch_is_a_pure_function_of_seed_and_step(groups):
+  run = list(train_batches(groups, 1, 0, 40, 8))
+  again = Groups(Ragged(), group_size=groups.group_size, min_group_size=groups.min_group_size)
+  for k in reversed(range(40)):
+    assert_same(batch(again, 1, k, 8), run[k])
+  for a, b in zip(train_batches(groups, 1, 17, 40, 8), run[17:], strict=True):
+    assert_same(a, b)
+  assert run[0]["index"].tolist() == list(range(8))
+  assert not np.array_equal(shown([batch(groups, 2, 0, 8)]), shown(run[:1]))
+
+
+@pytest.mark.parametrize("k", [0, 6, 10**9, 10**20])
+@pytest.mark.parametrize("batch_size", [12, 300])
+def test_processes_share_the_global_batch(groups, k, batch_size):
+  whole = batch(groups, 3, k, batch_size)
+  check_groups(whole, groups.group_size)
+  for count in (2, 3):
+    parts = [
+      batch(groups, 3, k, batch_size, process_index=p, process_count=count) for p in range(count)
+    ]
+    assert_same(whole, {name: np.concatenate([part[name] for part in parts]) for name in whole})
+  with pytest.raises(BadInput, match="for 7 processes; give a multiple of 7"):
+    batch(groups, 3, 0, 12, process_count=7)
+
+
+def test_shuffles_are_the_same_everywhere():
+  """Runs of this seed were recorded: another order would be another run."""
+  b = batch(Groups(Ragged(), group_size=5, min_group_size=2), 0, 0, 12)
+  assert shown([b]).tolist() == [77, 12, 13, 84, 67, 69, 80, 41, 83, 28, 53, 81]
+  assert b["group"].tolist() == [0, 0, 0, 1, 1, 2, 2, 2, 2, 3, 3, 3]
+
+
+@pytest.mark.parametrize("batch_size", [1, 8, 87, 100])
+def test_evaluation_counts_each_example_once_in_a_fixed_order(groups, batch_size):
+  batches = list(eval_batches(groups, batch_size))
+  mask = np.concatenate([b["mask"] for b in batches])
+  label = np.concatenate([b["label"] for b in batches])
+  assert sorted(shown(batches)[mask]) == list(range(87))
+  assert np.all(np.diff(label) >= 0)
+  index = np.concatenate([b["index"] for b in batches])
+  assert index.tolist() == list(range(len(index)))
+  for b in batches:
+    check_groups(b, groups.group_size)
+  for a, b in zip(eval_batches(groups, batch_size), batches, strict=True):
+    assert_same(a, b)
+  if batch_size == 100:  # groups of the whole split, and what fills up is in the last of them
+    sizes = [min(groups.group_size, n - i) for n in COUNTS.values() for i in starts(groups, n)]
+    assert np.bincount(batches[0]["group"][batches[0]["mask"]]).tolist() == sizes
+    assert set(batches[0]["group"][87:]) == {len(sizes) - 1}
+
+
+def starts(groups, members):
+  return range(0, members, groups.group_size)
+
+
+def test_evaluation_on_processes_and_of_a_range(groups):
+  whole = list(eval_batches(groups, 12))
+  parts = [list(eval_batches(groups, 12, process_index=p, process_count=3)) for p in range(3)]
+  for k, expected in enumerate(whole):
+    assert_same({n: np.concatenate([part[k][n] for part in parts]) for n in expected}, expected)
+  (some,) = batches_of(groups, range(30, 40), 12)
+  np.testing.assert_array_equal(shown([some])[:10], shown(whole)[30:40])
+  assert some["mask"].tolist() == [True] * 10 + [False] * 2
+  check_groups(some, groups.group_size)
+
+
+def test_many_threads_agree():
+  groups, expected = (Groups(Ragged(), group_size=5, min_group_size=1) for _ in range(2))
+  found, interval = {}, sys.getswitchinterval()
+
+  def read(offset):
+    for k in range(200):  # epochs come and go between the threads
+      step = 7 * k * offset % 1000
+      found[offset, step] = batch(groups, 0, step, 16)
+
+  sys.setswitchinterval(1e-5)
+  try:
+    threads = [threading.Thread(target=read, args=(offset,)) for offset in range(1, 9)]
+    for thread in threads:
+      thread.start()
+    for thread in threads:
+      thread.join()
+  finally:
+    sys.setswitchinterval(interval)
+  assert len({offset for offset, _ in found}) == 8
+  for (_, step), got in found.items():
+    assert_same(got, batch(expected, 0, step, 16))
+
+
+def test_of_a_prepared_split(digits):
+  for split in digits:
+    groups = Groups(split, group_size=6)
+    assert len(groups) == 360 and groups.num_classes == 10
+    assert (groups.name, groups.image_shape) == (split.name, (32, 32, 1))
+    assert_same(groups[5], split[5])
+    for b in (*train_batches(groups, 0, 0, 25, 16), *eval_batches(groups, 16)):
+      check_groups(b, 6)
+  cached, disk = (Groups(split, group_size=6, min_group_size=2) for split in digits)
+  assert_same(batch(cached, 0, 99, 16), batch(disk, 0, 99, 16))
+
+
+def test_labels_of_a_split(digits):
+  for split in digits:
+    labels = split.labels()
+    assert labels.dtype == np.int32
+    np.testing.assert_array_equal(labels, split.gather(range(len(split)))[1])
+    labels[:] = 0  # a copy
+    assert split.labels().any()
+
+
+def test_labels_are_read_without_images(digits, monkeypatch):
+  disk = digits[1]
+  monkeypatch.setattr(disk, "_image", None)
+  assert len(disk.labels()) == 360
+
+
+@pytest.mark.parametrize("k", [0, 30, 10**9])
+def test_a_split_itself_is_ordered_as_ever(digits, k):
+  order = grain.MapDataset.range(360).seed(5).shuffle().repeat()
+  for split in digits:
+    images, labels = split.gather([order[k * 16 + i] for i in range(16)])
+    index = np.arange(16, dtype=np.int32)
+    assert_same(batch(split, 5, k, 16), {"image": images, "label": labels, "index": index})
+
+
+@pytest.mark.parametrize(
+  ("sizes", "fields", "message"),
+  [
+    ((0, None), {}, "group_size: 0; give at least 1"),
+    ((4, 0), {}, r"min_group_size: 0; give 1 to 4 \(group_size\), or None"),
+    ((4, 5), {}, r"min_group_size: 5; give 1 to 4"),
+    ((4, None), {"num_classes": 0}, "ragged: has no labels to group by"),
+    ((4, None), {"labels": lambda: np.int32([2, 0, -1])}, r"ragged: example 2 has no label \(-1\)"),
+  ],
+)
+def test_impossible_groups(sizes, fields, message):
+  split = Ragged()
+  for name, value in fields.items():
+    setattr(split, name, value)
+  with pytest.raises(BadInput, match=message) as raised:
+    Groups(split, group_size=sizes[0], min_group_size=sizes[1])
+  assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("k", [1, 3, 8, 20, 40])
+def test_disjoint_groups(k):
+  found = disjoint_groups(RAGGED, k, 0)
+  assert found.dtype == np.int32
+  assert found.shape == (sum(n // k for n in COUNTS.values()), k)
+  assert len(np.unique(found)) == found.size
+  labels = RAGGED[found]
+  assert (labels == labels[:, :1]).all() and (np.diff(labels[:, 0]) >= 0).all()
+  np.testing.assert_array_equal(disjoint_groups(RAGGED, k, 0), found)
+  assert not np.array_equal(disjoint_groups(RAGGED, k, 1), found)
+
+
+def test_disjoint_groups_that_are_none():
+  with pytest.raises(BadInput, match="groups of 41: no label has as many examples, the most is 40"):
+    disjoint_groups(RAGGED, 41, 0)
+  with pytest.raises(BadInput, match="groups of 0; give at least 1"):
+    disjoint_groups(RAGGED, 0, 0)
+  with pytest.raises(BadInput, match="the most is 0"):
+    disjoint_groups(np.zeros(0, int), 2, 0)
