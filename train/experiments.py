@@ -9,9 +9,10 @@ from train.config import Experiment, field, stages
 from train.data import Split
 from train.errors import BadInput
 from train.task import Task, Work
-from train.tasks import classify, extract, pixelsnail, prior, vqvae, vqvae2
+from train.tasks import classify, extract, mlvae, pixelsnail, prior, vqvae, vqvae2
 from train.tasks.classify import ClassifierStage
 from train.tasks.extract import ExtractStage
+from train.tasks.mlvae import MLVAEStage
 from train.tasks.pixelsnail import PixelSNAILStage
 from train.tasks.prior import PriorStage
 from train.tasks.tokenizer import level_names
@@ -58,9 +59,22 @@ class ClassifierExperiment(Experiment):
   classifier: ClassifierStage = field(ClassifierStage())
 
 
+@dataclasses.dataclass(frozen=True)
+class MLVAEExperiment(Experiment):
+  """A VAE of images in groups, one a label."""
+
+  mlvae: MLVAEStage = field(MLVAEStage())
+
+
 _KINDS: dict[str, type[Experiment]] = {
   kind.__name__: kind
-  for kind in (VQVAEExperiment, VQVAE2Experiment, VQVAE2ThreeLevelExperiment, ClassifierExperiment)
+  for kind in (
+    VQVAEExperiment,
+    VQVAE2Experiment,
+    VQVAE2ThreeLevelExperiment,
+    ClassifierExperiment,
+    MLVAEExperiment,
+  )
 }
 
 
@@ -104,6 +118,7 @@ _MAKERS = {
   ExtractStage: extract.make,
   PixelSNAILStage: pixelsnail.make,
   ClassifierStage: classify.make,
+  MLVAEStage: mlvae.make,
 }
 
 

@@ -201,7 +201,7 @@ def _train(
 
 def _examples(task: Task, finished: dict[str, Finished], splits: Splits) -> Splits:
   """What a task trains and is evaluated on."""
-  return splits if task.reads is None else finished[task.reads].splits
+  return task.view(splits if task.reads is None else finished[task.reads].splits)
 
 
 def _claim(workdir: Workdir, experiment: Experiment, data: str) -> None:

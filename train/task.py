@@ -10,7 +10,8 @@ from flax import linen as nn
 
 State = Any  # a NamedTuple with a field `step`
 Context = Any  # what earlier stages learned, read but never changed
-# image u8[B, H, W, C] or codes (i32[B, h, w], ...), label i32[B], index i32[B], mask bool[B]
+# image u8[B, H, W, C] or codes (i32[B, h, w], ...), label i32[B], index i32[B], mask bool[B], and
+# group i32[B] where examples come in groups
 Batch = dict[str, Any]
 Splits = tuple[Any, Any]  # training and held-out, of images or of codes
 
@@ -43,6 +44,8 @@ class Task(NamedTuple):
   example: dict[str, Any]
   # the stage whose codes are the examples; None: they are images
   reads: str | None = None
+  # (splits) -> how the task sees them, in groups, say
+  view: Callable[[Splits], Splits] = lambda splits: splits
 
 
 class Work(NamedTuple):

@@ -1,5 +1,7 @@
 """Figures as a person reads them."""
 
+import re
+
 from rich.table import Table
 
 _FIGURES = {  # what a figure is called, and how it is written
@@ -18,6 +20,25 @@ _FIGURES = {  # what a figure is called, and how it is written
   "held_out_examples": ("held-out examples", "{:,.0f}"),
   "cross_entropy": ("cross entropy", "{:.4f} nats"),
   "accuracy": ("accuracy", "{:.1%}"),
+  "negative_elbo": ("negative ELBO", "{:.2f} nats an image"),
+  "reconstruction_nats": ("reconstruction", "{:.2f} nats an image"),
+  "content_kl": ("KL of the content", "{:.2f} nats a group"),
+  "style_kl": ("KL of the style", "{:.2f} nats an image"),
+  "content_variance": ("variance of the content of k images", "{:.3f}"),
+}
+_OF_PROBES = {
+  "content_alone": ("class by one's content", "{:.1%}"),
+  "content": ("class by k images' content", "{:.1%}"),
+  "style_alone": ("class by one's style", "{:.1%}"),
+  "style": ("class by k images' style", "{:.1%}"),
+  "content_information": ("content on the class, at least", "{:.3f} nats"),
+  "style_information": ("style on the class, at least", "{:.3f} nats"),
+  "information_gap": ("information gap, of the class' entropy", "{:.3f}"),
+}
+_FIGURES |= {
+  f"{name}_{kind}": (f"{title}, {probe}", text)
+  for name, (title, text) in _OF_PROBES.items()
+  for kind, probe in (("linear", "linear probe"), ("mlp", "MLP probe"))
 }
 
 
@@ -30,14 +51,28 @@ def figures_table(title: str) -> Table:
 
 
 def add_figures(to: Table, stage: str, figures: dict[str, float]) -> None:
-  """A line a figure; those of a level have its name at their end."""
-  for i, (key, value) in enumerate(figures.items()):
-    base, _, level = key.partition("_")
-    if key in _FIGURES:
-      title, text = _FIGURES[key]
-    elif base in _FIGURES:
-      title, text = _FIGURES[base]
-      title += f", {level}"
-    else:
-      title, text = key, "{:.6g}"
-    to.add_row("" if i else stage, title, text.format(value))
+  """A line a figure. Those of a level have its name at their end; those named figure@k=1,
+  figure@k=2, ... stand in one line."""
+  series: dict[str, list[tuple[str, float]]] = {}
+  for key, value in figures.items():
+    name, _, at = key.partition("@")
+    series.setdefault(name, []).append((at, value))
+  for i, (name, values) in enumerate(series.items()):
+    title, text = _titled(name)
+    if values[0][0]:
+      letter = values[0][0].partition("=")[0]
+      title += f"; {letter} = " + ", ".join(at.partition("=")[2] for at, _ in values)
+    to.add_row("" if i else stage, title, ", ".join(text.format(value) for _, value in values))
+
+
+def _titled(name: str) -> tuple[str, str]:
+  """What a figure is called, and how it is written."""
+  base, _, level = name.partition("_")
+  if name in _FIGURES:
+    return _FIGURES[name]
+  if base in _FIGURES:
+    title, text = _FIGURES[base]
+    return f"{title}, {level}", text
+  if way := re.fullmatch(r"(\w+)_(\d+)way", name):
+    return f"{way[2]}-way accuracy by nearest {way[1]} mean", "{:.1%}"
+  return name, "{:.6g}"

@@ -10,23 +10,25 @@ from vqlab.features.accuracy_score import (
 )
 from vqlab.features.classifier import LinearClassifier, MLPClassifier, SmallClassifier
 from vqlab.features.inception import InceptionOutput, InceptionV3, inception_images
-from vqlab.features.probe import FewShot, Probe, few_shot, probe
+from vqlab.features.probe import FewShot, FittedProbe, ProbeScore, few_shot, fit_probe, score_probe
 
 __all__ = [
   "AccuracyScore",
   "FewShot",
   "Fitted",
+  "FittedProbe",
   "InceptionOutput",
   "InceptionV3",
   "LinearClassifier",
   "MLPClassifier",
-  "Probe",
+  "ProbeScore",
   "SmallClassifier",
   "classification_accuracy_score",
   "classifier_accuracy",
   "default_optimizer",
   "few_shot",
   "fit_classifier",
+  "fit_probe",
   "inception_images",
-  "probe",
+  "score_probe",
 ]

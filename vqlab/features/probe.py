@@ -26,12 +26,20 @@ from vqlab.metrics import accuracy, mean
 from vqlab.nn import checks
 
 
-class Probe(NamedTuple):
-  """How well a probe told the classes of the test examples."""
+class FittedProbe(NamedTuple):
+  """A trained probe."""
+
+  params: dict  # of the classifier
+  center: jax.Array  # [F]  mean of the training features
+  scale: jax.Array  # [F]  their standard deviation
+
+
+class ProbeScore(NamedTuple):
+  """How well a probe tells the classes of the examples it is asked for."""
 
   accuracy: jax.Array  # f32[]
   cross_entropy: jax.Array  # f32[]  nats
-  entropy: jax.Array  # f32[]  H(y) in nats, of the test labels' frequencies
+  entropy: jax.Array  # f32[]  H(y) in nats, of the labels' frequencies
   information: jax.Array  # f32[]  nats, max(0, entropy - cross_entropy): a lower bound of I(y; z)
 
 
@@ -42,54 +50,70 @@ class FewShot(NamedTuple):
   standard_error: jax.Array  # f32[]  of the mean over episodes
 
 
-def probe(
+def fit_probe(
   key: jax.Array,
   features: jax.Array,
   labels: jax.Array,
-  test_features: jax.Array,
-  test_labels: jax.Array,
   *,
   model: nn.Module,
   num_steps: int = 2000,
   batch_size: int = 256,
   learning_rate: float = 1e-2,
-) -> Probe:
-  """Trains a classifier on features, standardized, and tests it on others.
+) -> FittedProbe:
+  """Trains a classifier on features, standardized.
 
   Args:
     key: of the probe's parameters and of the order of examples.
     features: [N, F], and their classes, int[N].
-    test_features: [M, F], and their classes, int[M].
     model: `LinearClassifier` or `MLPClassifier`, say; see `fit_classifier`.
     num_steps, batch_size, learning_rate: of Adam, whose rate falls to 0 along a cosine.
 
   Raises:
-    ValueError: the features' sizes differ, or see `fit_classifier`.
+    ValueError: features are not [N, F], or see `fit_classifier`.
   """
-  if features.ndim != 2 or test_features.ndim != 2 or features.shape[1] != test_features.shape[1]:
-    raise ValueError(
-      "probe: features must be [N, F] and test features [M, F]; "
-      f"found {list(features.shape)} and {list(test_features.shape)}"
-    )
+  if features.ndim != 2:
+    raise ValueError(f"fit_probe: features must be [N, F]; found {list(features.shape)}")
   center, scale = jnp.mean(features, axis=0), jnp.std(features, axis=0)
   scale = jnp.where(scale > 0, scale, 1)  # a feature that never changes tells nothing
-  standard = lambda x: (x - center) / scale
   fitted = fit_classifier(
-    key, model, standard(features), labels,
+    key, model, (features - center) / scale, labels,
     num_steps=num_steps, batch_size=batch_size, optimizer=_adam(learning_rate, num_steps),
   )  # fmt: skip
-  checks.integers_in_range("probe: test labels", test_labels, getattr(model, "num_classes", None))
-  return _tested(model, fitted.params, standard(test_features), test_labels)
+  return FittedProbe(fitted.params, center, scale)
+
+
+def score_probe(
+  model: nn.Module, probe: FittedProbe, features: jax.Array, labels: jax.Array
+) -> ProbeScore:
+  """Asks a probe for the classes of examples it was not trained on.
+
+  Args:
+    model: the classifier that `fit_probe` trained.
+    features: [M, F], and their classes, int[M], in [0, C).
+
+  Raises:
+    ValueError: shapes do not agree, or a label is out of range (as far as they are known).
+  """
+  if features.shape[1:] != probe.center.shape or labels.shape != features.shape[:1]:
+    raise ValueError(
+      f"score_probe: features must be [M, {len(probe.center)}] and labels int[M]; "
+      f"found {list(features.shape)} and {list(labels.shape)}"
+    )
+  checks.integers_in_range("score_probe: labels", labels, getattr(model, "num_classes", None))
+  return _score(model, probe, features, labels)
 
 
 @partial(jax.jit, static_argnames="model")
-def _tested(model: nn.Module, params: dict, features: jax.Array, labels: jax.Array) -> Probe:
-  logits = model.apply({"params": params}, features)
-  nats = jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels.astype(jnp.int32)))
+def _score(
+  model: nn.Module, probe: FittedProbe, features: jax.Array, labels: jax.Array
+) -> ProbeScore:
+  labels = labels.astype(jnp.int32)
+  logits = model.apply({"params": probe.params}, (features - probe.center) / probe.scale)
+  nats = jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
   counts = jnp.zeros(logits.shape[-1], logits.dtype).at[labels].add(1)
   entropy = jnp.sum(jax.scipy.special.entr(counts / len(labels)))
   right = mean(accuracy(logits, labels))
-  return Probe(right, nats, entropy, jnp.maximum(entropy - nats, 0))
+  return ProbeScore(right, nats, entropy, jnp.maximum(entropy - nats, 0))
 
 
 @lru_cache

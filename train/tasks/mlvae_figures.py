@@ -1,0 +1,131 @@
+"""What content and style tell of the class, and how evidence accumulates: an ML-VAE's figures.
+
+Groups are k held-out images of one label, disjoint: every image is in one group at most and a group
+is one case. Were groups made of a whole batch by its labels, all images of a class would share one
+content and the classifier would have the label from the accumulation itself.
+
+    content_alone    each image's own content                                  (strategy 1)
+    content          that of k images together, the product of their normals   (strategy 2)
+    style_alone      each image's own style
+    style            that of k images together: what k styles give away between them
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from train.data import Split, batches_of
+from train.data.groups import disjoint_groups
+from vqlab import features
+from vqlab.autoencoders import mlvae
+
+_BATCH = 500
+_PROBES = {
+  "linear": features.LinearClassifier,
+  "mlp": features.MLPClassifier,
+}
+Encode = Callable[[dict, jax.Array], mlvae.Posterior]
+
+
+def judge(
+  stage: Any, params: dict, encode: Encode, train: Split, held_out: Split
+) -> dict[str, float]:
+  """Probes where the held-out classes are those of training, else few-shot classification."""
+  posterior, labels = encode_all(params, encode, held_out)
+  ks = [k for k in stage.accumulated if k <= np.bincount(labels).max()]
+  figures = {
+    f"content_variance@k={k}": float(
+      jnp.mean(jnp.exp(_together(posterior.content, disjoint_groups(labels, k, 0)).logvar))
+    )
+    for k in ks
+  }
+  if not set(labels) <= set(train.labels()):
+    return figures | _few_shot(stage, posterior, labels, held_out)
+  if stage.probe_steps:
+    figures |= _probes(stage, ks, encode_all(params, encode, train), (posterior, labels))
+  return figures
+
+
+def encode_all(params: dict, encode: Encode, split: Split) -> tuple[mlvae.Posterior, np.ndarray]:
+  """What each image of a split tells, on the host, and the labels."""
+  parts, labels = [], []
+  for batch in batches_of(split, range(len(split)), _BATCH):
+    mask = batch["mask"]
+    part = jax.device_get(encode(params, batch["image"]))
+    parts.append(jax.tree.map(lambda x, mask=mask: x[mask], part))
+    labels.append(batch["label"][mask])
+  return jax.tree.map(lambda *x: np.concatenate(x), *parts), np.concatenate(labels)
+
+
+def _together(normal: mlvae.Normal, groups: np.ndarray) -> mlvae.Normal:
+  """What groups int[G, k] of examples tell: [G, D]."""
+  members = jax.tree.map(lambda x: x[groups.reshape(-1)], normal)
+  ids = np.repeat(np.arange(len(groups), dtype=np.int32), groups.shape[1])
+  return mlvae.accumulate(*members, ids, len(groups))
+
+
+def _probes(
+  stage: Any,
+  ks: list[int],
+  train: tuple[mlvae.Posterior, np.ndarray],
+  held_out: tuple[mlvae.Posterior, np.ndarray],
+) -> dict[str, float]:
+  """Accuracies of a linear and of an MLP probe, and what they bound of the information."""
+  (posterior, labels), (test, test_labels) = train, held_out
+  groups = {k: disjoint_groups(labels, k, 0) for k in ks}
+  test_groups = {k: disjoint_groups(test_labels, k, 1) for k in ks}
+  classes = int(labels.max()) + 1
+  figures: dict[str, float] = {}
+  for kind, classifier in _PROBES.items():
+    model = classifier(num_classes=classes)
+    fit = lambda x, y, model=model: features.fit_probe(
+      jax.random.key(0), jnp.asarray(x), jnp.asarray(y), model=model, num_steps=stage.probe_steps
+    )
+    score = lambda probe, x, y, model=model: features.score_probe(
+      model, probe, jnp.asarray(x), jnp.asarray(y)
+    )
+    for name in ("content", "style"):
+      normal, test_normal = getattr(posterior, name), getattr(test, name)
+      alone = fit(normal.mu, labels)
+      for k in ks:
+        rows = test_groups[k].reshape(-1)
+        of_each = score(alone, test_normal.mu[rows], test_labels[rows])
+        figures[f"{name}_alone_{kind}@k={k}"] = float(of_each.accuracy)
+      for k in ks:
+        probe = alone if k == 1 else fit(_together(normal, groups[k]).mu, labels[groups[k][:, 0]])
+        own = _together(test_normal, test_groups[k]).mu
+        of_group = score(probe, own, test_labels[test_groups[k][:, 0]])
+        figures[f"{name}_{kind}@k={k}"] = float(of_group.accuracy)
+      of_all = score(alone, test_normal.mu, test_labels)
+      figures[f"{name}_information_{kind}"] = float(of_all.information)
+    known = figures[f"content_information_{kind}"] - figures[f"style_information_{kind}"]
+    figures[f"information_gap_{kind}"] = known / float(of_all.entropy)
+  return figures
+
+
+def _few_shot(
+  stage: Any, posterior: mlvae.Posterior, labels: np.ndarray, held_out: Split
+) -> dict[str, float]:
+  """Unseen classes told by a few images: nearest mean of contents, and of pixels."""
+  classes, counts = np.unique(labels, return_counts=True)
+  if len(classes) < 2:
+    return {}
+  rows = np.stack([np.flatnonzero(labels == label)[: counts.min()] for label in classes])
+  ways = min(stage.ways, len(classes))
+  images = held_out.gather(rows.reshape(-1))[0].reshape(*rows.shape, -1) / np.float32(255)
+  content = jax.tree.map(lambda x: jnp.asarray(x[rows]), posterior.content)
+  figures = {}
+  for shots in stage.shots:
+    if shots >= rows.shape[1]:
+      continue
+    options = {"ways": ways, "shots": shots}
+    key = jax.random.key(0)  # the same episodes
+    precision = jnp.exp(-content.logvar)
+    told = features.few_shot(key, content.mu, weights=precision, **options)
+    figures[f"content_{ways}way@shots={shots}"] = float(told.accuracy)
+    told = features.few_shot(key, jnp.asarray(images), **options)
+    figures[f"pixels_{ways}way@shots={shots}"] = float(told.accuracy)
+  return figures

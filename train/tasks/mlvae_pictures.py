@@ -1,0 +1,80 @@
+"""What an ML-VAE makes of held-out groups: sheets of swaps, interpolations and new images."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from train.data.groups import Groups
+from train.report import sheet
+from train.tasks.mlvae_figures import Encode
+from vqlab.autoencoders import mlvae
+
+_CLASSES, _COLUMNS = 10, 10
+
+
+def draw(model: Any, params: dict, encode: Encode, split: Groups) -> dict[str, np.ndarray]:
+  """Sheets of at most ten held-out classes, of each a group and one more image.
+
+  reconstructions  rows: images, by their own content (strategy 1), by their group's (strategy 2)
+  swaps            the left column's content in the top row's style
+  interpolations   above: content from one image's to another's in the first one's style; below:
+                   style from one to another with the first one's content
+  generations      the left column's content in new styles; the last two rows: all new
+  """
+  labels = split.labels()
+  classes = np.unique(labels)
+  classes = classes[np.linspace(0, len(classes) - 1, min(_CLASSES, len(classes))).astype(int)]
+  groups = [np.flatnonzero(labels == label)[: max(2, split.group_size)] for label in classes]
+  ids = np.repeat(np.arange(len(groups), dtype=np.int32), list(map(len, groups)))
+  firsts = np.unique(ids, return_index=True)[1]  # each group's first image
+
+  images, _ = split.gather(np.concatenate(groups))
+  posterior = encode(params, jnp.asarray(images))
+  content = mlvae.accumulate(*posterior.content, jnp.asarray(ids), len(groups)).mu
+  shown = images[firsts]
+  # Styles are those of each group's last image: none of an image whose content is shown.
+  lasts = np.append(firsts[1:], len(images)) - 1
+  style = posterior.style.mu[lasts]
+
+  own = mlvae.decode(model, params, posterior.content.mu[firsts], posterior.style.mu[firsts])
+  together = mlvae.decode(model, params, content, posterior.style.mu[firsts])
+  swapped = mlvae.swap(model, params, content, style)
+
+  count = len(groups)
+  blank = np.full((1, *images.shape[1:]), 255, np.uint8)
+  rows = [np.concatenate([shown[i : i + 1], _bytes(swapped[i])]) for i in range(count)]
+  return {
+    "reconstructions": sheet(np.concatenate([shown, _bytes(own), _bytes(together)]), count),
+    "swaps": sheet(np.concatenate([blank, images[lasts], *rows]), count + 1),
+    "interpolations": _interpolations(model, params, content, posterior.style.mu[firsts]),
+    "generations": _generations(model, params, content, shown),
+  }
+
+
+def _interpolations(model: Any, params: dict, content: jax.Array, style: jax.Array) -> np.ndarray:
+  """Half of the rows along content, half along style; from each class to the next."""
+  half = max(1, min(5, len(content) // 2))
+  start = (content[:half], style[:half])
+  order = np.roll(np.arange(len(content)), -1)[:half]
+  end = (content[order], style[order])
+  parts = [
+    _bytes(mlvae.interpolate(model, params, start, end, _COLUMNS, along=along))
+    for along in ("content", "style")
+  ]
+  return sheet(np.concatenate(parts).reshape(-1, *parts[0].shape[2:]), _COLUMNS)
+
+
+def _generations(model: Any, params: dict, content: jax.Array, shown: np.ndarray) -> np.ndarray:
+  """Each class in new styles, the first image its content is of at the left; then all new."""
+  keys = jax.random.split(jax.random.key(0))
+  in_new_styles = _bytes(mlvae.generate(model, params, keys[0], _COLUMNS, content=content))
+  rows = [np.concatenate([a[None], b]) for a, b in zip(shown, in_new_styles, strict=True)]
+  new = _bytes(mlvae.generate(model, params, keys[1], 2 * (_COLUMNS + 1)))
+  return sheet(np.concatenate([*rows, new]), _COLUMNS + 1)
+
+
+def _bytes(images: jax.Array) -> np.ndarray:
+  """Images in [0, 1], or near it, as uint8."""
+  return np.uint8(np.clip(np.rint(np.asarray(images, np.float32) * 255), 0, 255))
