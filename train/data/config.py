@@ -33,6 +33,10 @@ class Data:
   """Part of each class held out for evaluation, of a folder that has no such split itself; of
   Omniglot's alphabets, where images_evaluation is not there: rounded, but at least one of them."""
 
+  hold_out: Literal["examples", "classes"] = "examples"
+  """Of a folder that has no such split itself (source=folder): a part of each class, or whole
+  classes, eval_fraction of them (rounded, but at least one), which training then never sees."""
+
   eval_alphabets: str = ""
   """Alphabets held out for evaluation, separated by commas (source=omniglot); empty: as
   eval_fraction says."""
