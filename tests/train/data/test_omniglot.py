@@ -6,6 +6,7 @@ import zipfile
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from PIL import Image
 
 from train.data import Data, Groups, batch, open_split, prepare
@@ -107,6 +108,13 @@ def test_ink_is_bright_and_keeps_its_place_and_amount(tmp_path, omniglot):
   assert len(np.unique(small)) > 50  # antialiased
   ink = np.sort(small.mean((1, 2, 3)))
   np.testing.assert_allclose(ink, np.sort(whole.mean((1, 2, 3))), atol=0.6)  # of 255
+
+
+def test_files_are_named(tmp_path, omniglot):
+  path = write_zip(tmp_path / "images_background.zip", {f"x/{n}": c for n, c in members().items()})
+  builder = tfds.builder_from_directory(prepare(omniglot(path, eval_fraction=0)))
+  examples = builder.as_data_source("train", decoders={"image": tfds.decode.SkipDecoding()})
+  assert sorted(example["file"].decode() for example in examples) == sorted(members())
 
 
 def test_three_channels(tmp_path, omniglot):
