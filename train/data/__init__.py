@@ -15,6 +15,9 @@ is raised as `train.errors.BadInput`.
 share a label, which the batch's field `group` tells apart; it is read in the split's place, by the
 same functions. `disjoint_groups` cuts labels into groups of exactly k, to evaluate on.
 
+Groups of classes never seen: source=omniglot holds out whole alphabets, source=folder with
+hold_out=classes whole subfolders.
+
 A dataset that TFDS knows, or that any TFDS builder wrote as ArrayRecord with the features `image`
 and `label`, needs no code: source=tfds and its name. To add another source, write a package
 `builders/<name>/` as TFDS lays it out, with `Builder` and `config(data)` in

@@ -11,12 +11,14 @@ _MAY_VARY = {"may_vary": True}
 class Data:
   """A dataset of images, its splits, and how they are read."""
 
-  source: Literal["digits", "idx", "folder", "tfds"] = "digits"
+  source: Literal["digits", "idx", "folder", "omniglot", "tfds"] = "digits"
   """digits: scikit-learn's handwritten digits at 32x32, needs no file; idx: MNIST's file format;
-  folder: images, a subfolder a class; tfds: a dataset already prepared in `dir`."""
+  folder: images, a subfolder a class; omniglot: characters of many alphabets, bright ink on dark;
+  tfds: a dataset already prepared in `dir`."""
 
   path: str = ""
-  """Folder of the four idx files (source=idx) or of the images (source=folder)."""
+  """Folder of the four idx files (source=idx) or of the images (source=folder); one of Omniglot's
+  images_*.zip, an extracted folder of it, or a folder that holds such (source=omniglot)."""
 
   name: str = ""
   """Prepared TFDS dataset, as name[/config][:version] (source=tfds)."""
@@ -28,7 +30,16 @@ class Data:
   """Split to evaluate on; empty: validation where there is one, otherwise test."""
 
   eval_fraction: float = 0.1
-  """Part of each class held out for evaluation, of a folder that has no such split itself."""
+  """Part of each class held out for evaluation, of a folder that has no such split itself; of
+  Omniglot's alphabets, where images_evaluation is not there: rounded, but at least one of them."""
+
+  hold_out: Literal["examples", "classes"] = "examples"
+  """Of a folder that has no such split itself (source=folder): a part of each class, or whole
+  classes, eval_fraction of them (rounded, but at least one), which training then never sees."""
+
+  eval_alphabets: str = ""
+  """Alphabets held out for evaluation, separated by commas (source=omniglot); empty: as
+  eval_fraction says."""
 
   image_size: int | None = None
   """Side in pixels: the shorter side is resized to it and the centre square cut out. None: as the

@@ -1,5 +1,6 @@
 """Reading image files and bringing images to the size and channels asked for."""
 
+import io
 import pathlib
 
 import numpy as np
@@ -14,16 +15,17 @@ FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 
 
-def read_image(path: pathlib.Path) -> Image.Image:
+def read_image(path: pathlib.Path, *, content: bytes | None = None) -> Image.Image:
   """The image in a file, upright (EXIF), its first frame, in mode L (grey) or RGB.
 
-  Alpha is dropped, palettes are resolved and 16-bit grey is reduced to 8 bits.
+  Alpha is dropped, palettes are resolved and 16-bit grey is reduced to 8 bits. Where `content` is
+  given, that is read, and `path` only says in messages where it is from.
 
   Raises:
     BadInput: the file is no image, or is truncated or corrupt; names it.
   """
   try:
-    with Image.open(path, formats=FORMATS) as image:
+    with Image.open(path if content is None else io.BytesIO(content), formats=FORMATS) as image:
       upright = ImageOps.exif_transpose(image)
       if upright.mode.startswith("I"):  # 16 bits; Pillow's own conversion clips at 255
         return Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))

@@ -80,6 +80,19 @@ def check(data: Data) -> None:
     raise BadInput(f"data.tile_stride: {data.tile_stride}, but data.tile is 0; set that as well")
   if not 0 <= data.eval_fraction < 1:
     raise BadInput(f"data.eval_fraction: {data.eval_fraction}; give at least 0 and less than 1")
+  choices = typing.get_args(typing.get_type_hints(Data)["hold_out"])
+  if data.hold_out not in choices:
+    raise BadInput(f"data.hold_out: {data.hold_out!r}; give one of {', '.join(choices)}")
+  if data.hold_out != "examples" and data.source != "folder":
+    raise BadInput(
+      f"data.hold_out: {data.hold_out!r}, but only source=folder chooses what to hold out; set it "
+      "to examples"
+    )
+  if data.eval_alphabets and data.source != "omniglot":
+    raise BadInput(
+      f"data.eval_alphabets: {data.eval_alphabets!r}, but only source=omniglot has alphabets; "
+      "leave it empty"
+    )
   if data.num_threads < 0 or data.prefetch < 0:
     raise BadInput(f"data: {data.num_threads=}, {data.prefetch=}; give 0 or more")
 

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from train.data import Data, open_split
+from train.data import Data, open_split, prepare
+from train.data.fingerprint import fingerprint
+from train.data.hold_out import held_out_names
 from train.errors import BadInput
 
 
@@ -73,6 +75,78 @@ def test_own_splits(photos, folder_data, held_out, split):
   assert evaluated.name.endswith(f" {split}")
   assert evaluated.class_names == ("a", "b")
   assert evaluated.gather([0, 1])[1].tolist() == [1, 1]
+
+
+def test_classes_that_only_one_split_has(photos, folder_data):
+  write_images(photos / "train" / "b", 3, seed=0)
+  write_images(photos / "test" / "a", 4, seed=1)
+  write_images(photos / "test" / "c", 2, seed=2)
+  train, evaluated = open_split(folder_data(), "train"), open_split(folder_data(), "eval")
+  assert train.class_names == evaluated.class_names == ("a", "b", "c")
+  assert train.labels().tolist() == [1] * 3
+  assert np.bincount(evaluated.labels()).tolist() == [4, 0, 2]
+
+
+@pytest.mark.parametrize(
+  ("fraction", "classes"), [(0.01, 1), (0.3, 2), (0.5, 3), (0.9, 4), (0.0, 0)]
+)
+@pytest.mark.parametrize("inner", ["", "train"])
+def test_whole_classes_held_out(photos, folder_data, tmp_path, fraction, classes, inner):
+  for i, name in enumerate("abcde"):
+    write_images(photos / inner / name, 2 + i, seed=i)
+  data = folder_data(eval_fraction=fraction, hold_out="classes")
+  train = open_split(data, "train")
+  seen = np.bincount(train.labels(), minlength=5)
+  if not classes:
+    assert seen.tolist() == [2, 3, 4, 5, 6]
+    return
+  held_out = open_split(data, "eval")
+  unseen = np.bincount(held_out.labels(), minlength=5)
+  assert train.class_names == held_out.class_names == tuple("abcde")
+  assert (seen + unseen).tolist() == [2, 3, 4, 5, 6]
+  assert not (seen * unseen).any() and np.count_nonzero(unseen) == classes
+  open_split(folder_data(eval_fraction=fraction), "train")  # another dataset
+  assert len(list((tmp_path / "tfds" / "folder").iterdir())) == 2
+
+
+def test_held_out_classes_are_the_same_whatever_else_there_is():
+  names = [f"class {i}" for i in range(50)]
+  held_out = held_out_names(names, 0.2)
+  assert len(held_out) == 10
+  assert held_out_names(names[::-1], 0.2) == held_out
+  assert len(held_out_names([*names, "one more"], 0.2) - held_out) <= 1
+
+
+def test_classes_that_can_not_be_held_out(photos, folder_data, tmp_path):
+  write_images(photos / "train" / "a", 2)
+  data = folder_data(hold_out="classes")
+  with pytest.raises(
+    BadInput, match=r"hold_out: 'classes', but .* the subfolder a alone; give two"
+  ):
+    open_split(data, "train")
+  write_images(photos / "test" / "b", 2)
+  with pytest.raises(BadInput, match=r"has splits of its own \(t.*set it to examples"):
+    open_split(data, "train")
+  write_images(tmp_path / "flat", 2)
+  with pytest.raises(BadInput, match=r"flat has no subfolders; give two classes"):
+    open_split(Data(source="folder", path=str(tmp_path / "flat"), hold_out="classes"), "train")
+  with pytest.raises(BadInput, match=r"hold_out: 'classes', but only source=folder"):
+    open_split(Data(hold_out="classes"), "train")
+  with pytest.raises(BadInput, match=r"hold_out: 'alphabets'; give one of examples, classes"):
+    open_split(folder_data(hold_out="alphabets"), "train")
+  assert not (tmp_path / "tfds").exists()
+
+
+def test_other_options_leave_a_prepared_folder_its_name(photos, folder_data):
+  """A run that was recorded finds its dataset again by this name."""
+  write_images(photos / "a", 2)
+  write_images(photos / "b", 2)
+  listed = sorted(photos.glob("*/*.png"))
+  for fields, more in (({}, ()), ({"tile": 8}, (8, 8)), ({"image_size": 9}, ())):
+    options = (fields.get("image_size"), None, 0.1, ("a", "b"), *more)
+    assert prepare(folder_data(**fields)).parent.name == fingerprint(
+      photos, listed, options=options
+    )
 
 
 def test_only_train_holds_out_of_it(photos, folder_data):

@@ -108,6 +108,14 @@ def test_chunks_have_the_sizes_asked_for(groups):
     assert counts.min() > 0.75 * counts.mean()
 
 
+def test_a_group_ends_with_its_epoch():
+  """Even where the next epoch begins with the same label: no example is in a group twice."""
+  split = Ragged()
+  split.labels = lambda: np.zeros(87, np.int32)
+  group = batch(Groups(split, group_size=100), 0, 2, 60)["group"]  # positions 120..179
+  assert group.tolist() == [0] * 54 + [1] * 6
+
+
 def test_members_and_chunks_are_shuffled():
   """Who is with whom changes, and labels of neighbouring groups are those of a shuffle."""
   groups = Groups(Ragged(), group_size=2)

@@ -150,7 +150,10 @@ def test_dataset_without_images(tmp_path):
 @pytest.mark.parametrize(
   ("fields", "message"),
   [
-    ({"source": "mnist"}, r"data\.source: 'mnist'; give one of digits, idx, folder, tfds"),
+    (
+      {"source": "mnist"},
+      r"data\.source: 'mnist'; give one of digits, idx, folder, omniglot, tfds",
+    ),
     ({"channels": 2}, r"data\.channels: 2"),
     ({"image_size": 0}, r"data\.image_size: 0"),
     ({"eval_fraction": 1.0}, r"data\.eval_fraction: 1\.0"),

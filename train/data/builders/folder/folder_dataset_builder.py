@@ -73,10 +73,12 @@ def config(data: Data) -> Config:
   root = pathlib.Path(data.path).expanduser()
   if not data.path or not root.is_dir():
     raise BadInput(f"data.path: no folder {data.path!r}; source=folder reads images from it")
-  listing = list_images(root, eval_fraction=data.eval_fraction)
+  listing = list_images(root, eval_fraction=data.eval_fraction, hold_out=data.hold_out)
   stored = (data.image_size, data.channels, data.eval_fraction, listing.class_names)
   if data.tile:
     stored += (data.tile, data.tile_stride or data.tile)
+  if data.hold_out == "classes":
+    stored += ("classes",)
   return Config(
     name=fingerprint(root, listing.files, options=stored),
     listing=listing,

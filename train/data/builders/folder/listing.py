@@ -4,8 +4,9 @@ import hashlib
 import os
 import pathlib
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+from train.data.hold_out import held_out_names
 from train.errors import BadInput
 
 # What the folder of a split may be called, and the split's name in TFDS.
@@ -29,15 +30,18 @@ class Listing(NamedTuple):
     return [file for examples in self.splits.values() for file, _ in examples]
 
 
-def list_images(root: pathlib.Path, *, eval_fraction: float) -> Listing:
+def list_images(
+  root: pathlib.Path, *, eval_fraction: float, hold_out: Literal["examples", "classes"]
+) -> Listing:
   """Every file that is not hidden, by split and class.
 
   Where all subfolders have names of splits, train among them, they are the splits; otherwise
-  `eval_fraction` of the files is held out as the split test. Within a split a subfolder is a
-  class (its own subfolders belong to it); files directly in it are of no class.
+  `eval_fraction` of the files, or of the classes, is held out as the split test. Within a split a
+  subfolder is a class (its own subfolders belong to it); files directly in it are of no class.
 
   Raises:
-    BadInput: no folder there, no files in it, or files both in it and in its subfolders.
+    BadInput: no folder there, no files in it, files both in it and in its subfolders, or classes
+      that can't be held out.
   """
   folders, _ = _entries(root)
   given = {folder: SPLITS[folder.name] for folder in folders if folder.name in SPLITS}
@@ -58,7 +62,9 @@ def list_images(root: pathlib.Path, *, eval_fraction: float) -> Listing:
     split: [(file, label[name]) for name in sorted(classes) for file in classes[name]]
     for split, classes in by_class.items()
   }
-  if list(splits) == ["train"]:
+  if hold_out == "classes":
+    splits = _hold_out_classes(root, splits, names, eval_fraction)
+  elif list(splits) == ["train"]:
     splits = _hold_out(root, splits["train"], eval_fraction)
   return Listing(root, splits, tuple(names))
 
@@ -81,6 +87,31 @@ def _hold_out(
     held_out = int((i + 1) * fraction + 0.5) > int(i * fraction + 0.5)
     splits["test" if held_out else "train"].append(example)
   return {split: sorted(part) for split, part in splits.items() if part}
+
+
+def _hold_out_classes(
+  root: pathlib.Path,
+  splits: dict[str, list[tuple[pathlib.Path, int]]],
+  names: list[str],
+  fraction: float,
+) -> dict[str, list[tuple[pathlib.Path, int]]]:
+  """Splits off `fraction` of the classes as test, whole."""
+  if list(splits) != ["train"]:
+    raise BadInput(
+      f"data.hold_out: 'classes', but {root} has splits of its own ({', '.join(splits)}), whose "
+      "classes are as they are; set it to examples"
+    )
+  if fraction and len(names) < 2:
+    found = f"the subfolder {names[0]} alone" if names else "no subfolders"
+    raise BadInput(
+      f"data.hold_out: 'classes', but {root} has {found}; give two classes or more, or set it to "
+      "examples"
+    )
+  held_out = held_out_names(names, fraction)
+  parts = {"train": [], "test": []}
+  for file, label in splits["train"]:
+    parts["test" if names[label] in held_out else "train"].append((file, label))
+  return {split: part for split, part in parts.items() if part}
 
 
 def _by_class(root: pathlib.Path) -> dict[str, list[pathlib.Path]]:

@@ -1,0 +1,314 @@
+"""Omniglot: its zips and folders, ink that is bright, and alphabets that training never sees."""
+
+import io
+import os
+import zipfile
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from train.data import Data, Groups, batch, open_split, prepare
+from train.errors import BadInput
+
+SMALL = {"Greek": 3, "Latin": 2, "Tifinagh": 4}  # characters of every alphabet
+DRAWERS = 4
+
+
+def drawing(seed, *, size=105):
+  """A 1-bit PNG with some black ink on white, and how many of its pixels are ink."""
+  rng = np.random.default_rng(seed)
+  pixels = np.ones((size, size), bool)
+  top, left = rng.integers(5, size - 20, 2)
+  pixels[top : top + rng.integers(3, 15), left : left + rng.integers(3, 15)] = False
+  file = io.BytesIO()
+  Image.fromarray(pixels).convert("1").save(file, "png")
+  return file.getvalue(), int((~pixels).sum())
+
+
+def members(part="images_background", alphabets=SMALL, *, first=1):
+  """Path -> PNG, as the zips that are distributed have it."""
+  files, number = {}, first
+  for alphabet, characters in alphabets.items():
+    for c in range(1, characters + 1):
+      for d in range(1, DRAWERS + 1):
+        name = f"{part}/{alphabet}/character{c:02}/{number:04}_{d:02}.png"
+        files[name] = drawing(number * 100 + d)[0]
+      number += 1
+  return files
+
+
+def write_zip(path, files):
+  path.parent.mkdir(exist_ok=True)
+  with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    for folder in sorted({f"{name.rpartition('/')[0]}/" for name in files if "/" in name}):
+      archive.writestr(folder, "")
+    for name, content in files.items():
+      archive.writestr(name, content)
+  return path
+
+
+def extract(folder, files):
+  for name, content in files.items():
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(content)
+  return folder
+
+
+@pytest.fixture
+def omniglot(tmp_path):
+  """Makes `Data` for a path."""
+  return lambda path, **fields: Data(
+    source="omniglot", path=str(path), dir=str(tmp_path / "tfds"), **{"image_size": 28} | fields
+  )
+
+
+def splits(data):
+  return open_split(data, "train"), open_split(data, "eval")
+
+
+def alphabets(split):
+  return {split.class_names[label].split("/")[0] for label in split.labels()}
+
+
+def contents(split):
+  """(class, image) of every example, in an order of their own."""
+  images, labels = split.gather(range(len(split)))
+  return sorted((split.class_names[l], i.tobytes()) for i, l in zip(images, labels, strict=True))
+
+
+def test_a_zip(tmp_path, omniglot):
+  path = write_zip(tmp_path / "images_background_small1.zip", members("images_background_small1"))
+  train, held_out = splits(omniglot(path, eval_fraction=0.3))
+  assert train.image_shape == held_out.image_shape == (28, 28, 1)
+  names = [f"{a}/character{c:02}" for a in SMALL for c in range(1, SMALL[a] + 1)]
+  assert train.class_names == held_out.class_names == tuple(sorted(names))
+  assert len(alphabets(held_out)) == 1
+  assert alphabets(train) | alphabets(held_out) == set(SMALL)
+  assert not alphabets(train) & alphabets(held_out)
+  assert len(train) + len(held_out) == DRAWERS * len(names)
+  for split in (train, held_out):
+    assert set(np.bincount(split.labels())) <= {0, DRAWERS}
+  b = batch(Groups(train, group_size=DRAWERS), 0, 0, 12)
+  assert np.bincount(b["group"]).tolist() == [DRAWERS] * 3
+
+
+def test_ink_is_bright_and_keeps_its_place_and_amount(tmp_path, omniglot):
+  path = write_zip(tmp_path / "images_background.zip", members())
+  whole, _ = open_split(omniglot(path, image_size=None, eval_fraction=0), "train").gather(range(36))
+  assert whole.shape == (36, 105, 105, 1)
+  assert set(np.unique(whole)) == {0, 255}
+  found = {image.tobytes() for image in whole}
+  with zipfile.ZipFile(path) as archive:
+    for name in members():
+      black = ~np.asarray(Image.open(io.BytesIO(archive.read(name))))
+      assert (black * np.uint8(255)).tobytes() in found
+  small, _ = open_split(omniglot(path, eval_fraction=0), "train").gather(range(36))
+  assert len(np.unique(small)) > 50  # antialiased
+  ink = np.sort(small.mean((1, 2, 3)))
+  np.testing.assert_allclose(ink, np.sort(whole.mean((1, 2, 3))), atol=0.6)  # of 255
+
+
+def test_files_are_named(tmp_path, omniglot):
+  path = write_zip(tmp_path / "images_background.zip", {f"x/{n}": c for n, c in members().items()})
+  builder = tfds.builder_from_directory(prepare(omniglot(path, eval_fraction=0)))
+  examples = builder.as_data_source("train", decoders={"image": tfds.decode.SkipDecoding()})
+  assert sorted(example["file"].decode() for example in examples) == sorted(members())
+
+
+def test_three_channels(tmp_path, omniglot):
+  path = write_zip(tmp_path / "images_background.zip", members())
+  images, _ = open_split(omniglot(path, channels=3, image_size=20), "train").gather([0])
+  assert images.shape == (1, 20, 20, 3)
+  assert (images[..., :1] == images).all()
+
+
+def test_zip_and_folders_hold_the_same(tmp_path, omniglot):
+  files = members()
+  zipped = write_zip(tmp_path / "zips" / "images_background.zip", files)
+  folder = extract(tmp_path / "extracted", files)
+  unzipped_beside = extract(tmp_path / "both", files)
+  write_zip(unzipped_beside / "images_background.zip", files)
+  write_zip(unzipped_beside / "strokes_background.zip", {"strokes/Greek/character01/1_01.txt": ""})
+  bare = {name.partition("/")[2]: content for name, content in files.items()}
+  same = (
+    zipped,
+    zipped.parent,
+    folder,
+    folder / "images_background",
+    unzipped_beside,
+    write_zip(tmp_path / "bare.zip", bare),
+    write_zip(tmp_path / "deep.zip", {f"a/b/{name}": content for name, content in files.items()}),
+  )
+  expected = [contents(split) for split in splits(omniglot(zipped))]
+  for path in same[1:]:
+    assert [contents(split) for split in splits(omniglot(path))] == expected
+
+
+def test_the_benchmarks_own_split(tmp_path, omniglot):
+  other = {"Atlantean": 2, "Ge_ez": 3}
+  evaluation = members("images_evaluation", other, first=500)
+  folder = tmp_path / "omniglot"
+  write_zip(folder / "images_background.zip", members())
+  extract(folder, evaluation)
+  train, held_out = splits(omniglot(folder))
+  assert alphabets(train) == set(SMALL) and alphabets(held_out) == set(other)
+  assert (len(train), len(held_out)) == (9 * DRAWERS, 5 * DRAWERS)
+  assert train.num_classes == held_out.num_classes == 14
+  small = members("images_background_small2", {"Greek": 3})
+  write_zip(folder / "images_background_small2.zip", small)  # a part of images_background
+  assert [contents(s) for s in splits(omniglot(folder))] == [contents(train), contents(held_out)]
+  with pytest.raises(BadInput, match=r"eval_alphabets: 'Greek', but .* images_evaluation; leave"):
+    prepare(omniglot(folder, eval_alphabets="Greek"))
+  extract(folder, members("images_evaluation", {"Greek": 1}))
+  with pytest.raises(BadInput, match="Greek is in images_evaluation and in another part"):
+    prepare(omniglot(folder))
+
+
+def test_evaluation_alone_is_split_by_alphabets(tmp_path, omniglot):
+  path = write_zip(tmp_path / "images_evaluation.zip", members("images_evaluation"))
+  train, held_out = splits(omniglot(path))
+  assert len(alphabets(train)) == 2 and len(alphabets(held_out)) == 1
+
+
+@pytest.mark.parametrize(
+  ("fraction", "count"), [(0.01, 1), (0.24, 2), (0.25, 3), (0.5, 5), (0.95, 9)]
+)
+def test_how_many_alphabets_are_held_out(tmp_path, omniglot, fraction, count):
+  named = {f"Script_{i}": 1 for i in range(10)}
+  path = write_zip(tmp_path / "images_background.zip", members(alphabets=named))
+  train, held_out = splits(omniglot(path, eval_fraction=fraction))
+  assert (len(alphabets(train)), len(alphabets(held_out))) == (10 - count, count)
+
+
+def test_alphabets_by_name(tmp_path, omniglot):
+  path = write_zip(tmp_path / "images_background.zip", members())
+  train, held_out = splits(omniglot(path, eval_alphabets="Tifinagh, Greek"))
+  assert alphabets(held_out) == {"Tifinagh", "Greek"}
+  assert alphabets(train) == {"Latin"}
+  for named, message in (
+    ("Greek,latin", r"eval_alphabets: .*has no 'latin'; name some of Greek, Latin, Tifinagh$"),
+    ("Greek,Latin,Tifinagh", "none would be left to train on; name fewer"),
+  ):
+    with pytest.raises(BadInput, match=message):
+      prepare(omniglot(path, eval_alphabets=named))
+
+
+def test_one_alphabet_can_not_be_held_out(tmp_path, omniglot):
+  path = write_zip(tmp_path / "images_background.zip", members(alphabets={"Greek": 2}))
+  with pytest.raises(BadInput, match=r"are Greek, so none .* set data\.eval_fraction to 0"):
+    prepare(omniglot(path))
+  assert len(open_split(omniglot(path, eval_fraction=0), "train")) == 2 * DRAWERS
+
+
+def test_what_file_managers_leave_is_ignored(tmp_path, omniglot):
+  files = members()
+  junk = {
+    "__MACOSX/images_background/Greek/character01/._0001_01.png": b"junk",
+    "images_background/Greek/character01/._0001_01.png": b"junk",
+    "images_background/Greek/character01/.DS_Store": b"junk",
+    "images_background/.DS_Store": b"junk",
+    "images_background/Greek/notes.txt": b"junk",
+  }
+  clean = write_zip(tmp_path / "clean" / "images_background.zip", files)
+  mixed = write_zip(tmp_path / "mixed" / "images_background.zip", files | junk)
+  folder = extract(tmp_path / "folder", files | junk)
+  expected = contents(open_split(omniglot(clean), "train"))
+  for path in (mixed, folder):
+    assert contents(open_split(omniglot(path), "train")) == expected
+
+
+def test_a_changed_zip_is_prepared_anew(tmp_path, omniglot):
+  path = write_zip(tmp_path / "images_background.zip", members())
+  before = prepare(omniglot(path))
+  assert prepare(omniglot(path)) == before
+  write_zip(path, members(alphabets=SMALL | {"Latin": 3}))
+  os.utime(path, (1, 1))
+  assert prepare(omniglot(path)) != before
+  assert len(open_split(omniglot(path, eval_alphabets="Latin"), "eval")) == 3 * DRAWERS
+  assert prepare(omniglot(path, image_size=20)) != prepare(omniglot(path))
+
+
+def no_zip(path):
+  path.write_bytes(b"not a zip")
+
+
+def truncated(path):
+  path.write_bytes(path.read_bytes()[:-200])
+
+
+def corrupt(path):
+  content = bytearray(path.read_bytes())
+  with zipfile.ZipFile(path) as archive:
+    info = archive.getinfo("images_background/Latin/character02/0005_03.png")
+  content[info.header_offset + 30 + len(info.filename) + info.compress_size // 2] ^= 0xFF
+  path.write_bytes(content)
+
+
+def other_layout(path):
+  write_zip(path, {"images_background/Greek/0001_01.png": drawing(0)[0]})
+
+
+def no_image(path):
+  write_zip(path, members() | {"images_background/Latin/character02/0005_03.png": b"hello"})
+
+
+def half_an_image(path):
+  half = {"images_background/Latin/character02/0005_03.png": drawing(0)[0][:-30]}
+  write_zip(path, members() | half)
+
+
+@pytest.mark.parametrize("inside", [True, False], ids=["a zip", "a folder of it"])
+@pytest.mark.parametrize(
+  ("damage", "message"),
+  [
+    (no_zip, r"background\.zip: not a whole zip"),
+    (truncated, r"background\.zip: not a whole zip"),
+    (corrupt, r"background\.zip/images_background/Latin/character02/0005_03\.png: can't be read"),
+    (other_layout, r"background\.zip: no images_\*/ALPHABET/characterNN/NNNN_NN\.png in this zip"),
+    (no_image, r"Latin/character02/0005_03\.png: not an image"),
+    (half_an_image, r"Latin/character02/0005_03\.png: truncated or corrupt"),
+  ],
+)
+def test_bad_zip_is_one_line_and_leaves_nothing(tmp_path, omniglot, inside, damage, message):
+  path = write_zip(tmp_path / "zips" / "images_background.zip", members())
+  damage(path)
+  with pytest.raises(BadInput, match=message) as raised:
+    prepare(omniglot(path if inside else path.parent))
+  assert "\n" not in str(raised.value)
+  assert not list((tmp_path / "tfds").glob("*"))
+
+
+def test_unequal_sizes(tmp_path, omniglot):
+  name = "images_background/Latin/character02/0005_03.png"
+  path = write_zip(tmp_path / "images_b.zip", members() | {name: drawing(0, size=50)[0]})
+  with pytest.raises(BadInput, match=r"0005_03\.png: 50x50 pixels, the first 105x105; set data\.i"):
+    prepare(omniglot(path, image_size=None))
+  assert not list((tmp_path / "tfds").glob("*"))
+
+
+def test_nothing_there(tmp_path, omniglot):
+  for path in ("", tmp_path / "nowhere.zip"):
+    with pytest.raises(BadInput, match=r"data\.path: no file or folder"):
+      prepare(omniglot(path))
+  with pytest.raises(BadInput, match=r"no images_\*/ALPHABET/.* in it, and no zip of that"):
+    prepare(omniglot(tmp_path))
+  with pytest.raises(BadInput, match="'Greek', but only source=omniglot has alphabets; leave it"):
+    prepare(Data(source="folder", path=str(tmp_path), eval_alphabets="Greek"))
+
+
+def test_omniglot_itself(shared_data, tmp_path, omniglot):
+  path = shared_data / "omniglot_small1" / "images_background_small1.zip"
+  if not path.is_file():
+    pytest.skip(f"no real data: {path} is missing")
+  train, held_out = splits(omniglot(path))
+  assert len(train) + len(held_out) == 2720
+  assert train.num_classes == 136
+  counts = [np.bincount(split.labels(), minlength=136) for split in (train, held_out)]
+  assert (sum(counts) == 20).all() and not (counts[0] * counts[1]).any()
+  assert not alphabets(train) & alphabets(held_out) and len(alphabets(held_out)) == 1
+  for split in (train, held_out):
+    images, _ = split.gather(range(len(split)))
+    assert images.mean() < 128 and images.max() == 255
+    assert np.median(images) == 0

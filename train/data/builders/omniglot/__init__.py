@@ -1,0 +1,1 @@
+"""Omniglot: handwritten characters of many alphabets, a class a character."""
