@@ -204,7 +204,13 @@ def _one_line(box: str) -> str:
   return " ".join((text or box).split())
 
 
-_TITLES = ("Value error", "Required options", "Unrecognized options", "Parsing error")
+_TITLES = (
+  "Invalid choice",
+  "Parsing error",
+  "Required options",
+  "Unrecognized options",
+  "Value error",
+)
 
 _FIT_HELP = """\
 usage: python -m train fit CONFIG --workdir DIR [--dry_run] [--dotted.field value ...]

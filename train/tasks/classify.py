@@ -15,6 +15,7 @@ from train.errors import BadInput
 from train.optimizer import State
 from train.report import sheet
 from train.task import Batch, Task
+from train.tasks import augment
 from vqlab import metrics
 from vqlab.features import SmallClassifier
 
@@ -72,8 +73,8 @@ def make(experiment: Experiment, own: str, split: Split, finished: dict[str, Any
     # One key an example, by its place in the global batch: the same on any number of devices.
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, batch["index"])
     if stage.max_shift:
-      shift = lambda image, key: _shifted(image, jax.random.fold_in(key, 0), stage.max_shift)
-      images = jax.vmap(shift)(images, keys)
+      own = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, 0)
+      images = augment.shifted(images, own, stage.max_shift)
 
     def loss(params):
       def one(image, key):
@@ -144,10 +145,3 @@ def make(experiment: Experiment, own: str, split: Split, finished: dict[str, Any
       "label": jax.ShapeDtypeStruct((), np.int32),
     },
   )
-
-
-def _shifted(image: jax.Array, key: jax.Array, most: int) -> jax.Array:
-  """An image [H, W, C] moved by -most..most pixels each way, its border repeated."""
-  padded = jnp.pad(image, ((most, most), (most, most), (0, 0)), mode="edge")
-  at = jax.random.randint(key, (2,), 0, 2 * most + 1, jnp.int32)
-  return jax.lax.dynamic_slice(padded, (at[0], at[1], jnp.int32(0)), image.shape)

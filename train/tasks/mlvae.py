@@ -14,7 +14,7 @@ from train.data.groups import Groups
 from train.errors import BadInput
 from train.optimizer import State
 from train.task import Batch, Task
-from train.tasks import mlvae_figures, mlvae_pictures
+from train.tasks import augment, mlvae_figures, mlvae_pictures
 from vqlab import metrics
 from vqlab.autoencoders import mlvae
 from vqlab.losses import Bernoulli, Gaussian
@@ -39,6 +39,8 @@ class MLVAEStage(TrainingStage):
   """Most images of a group; those of a label that are left over make a smaller one."""
   min_group_size: int = field(0, least=0)
   """Fewest images of a training group, whose size is then drawn; 0: group_size."""
+  max_shift: int = field(0, least=0)
+  """Training images are moved by up to so many pixels, the border repeated."""
   share_content_sample: bool = field(True)
   """One draw of the content a group; else one an image."""
   variance: Literal["product", "harmonic"] = field("product")
@@ -56,6 +58,8 @@ class MLVAEStage(TrainingStage):
   """Classes an episode of few-shot classification, where the held-out classes are unseen ones."""
   shots: tuple[int, ...] = field((1, 5, 10), least=1)
   """Images shown of each class."""
+  episodes: int = field(1000, least=1)
+  """Over which few-shot accuracies are averaged."""
 
 
 class Sums(NamedTuple):
@@ -110,9 +114,8 @@ def make(experiment: Experiment, own: str, split: Split, finished: dict[str, Any
     return State(jnp.zeros((), jnp.int32), params, optimizer.init(params))
 
   def terms(
-    params: dict, batch: Batch, key: jax.Array, axis_name: str | None
+    params: dict, images: jax.Array, batch: Batch, key: jax.Array, axis_name: str | None = None
   ) -> tuple[mlvae.Output, mlvae.Losses]:
-    images = images_of(batch["image"], stage.param_dtype)
     num_groups = len(images) * (1 if axis_name is None else jax.lax.axis_size(axis_name))
     output = mlvae.forward(
       model,
@@ -133,9 +136,15 @@ def make(experiment: Experiment, own: str, split: Split, finished: dict[str, Any
     state: State, context: tuple, batch: Batch, key: jax.Array, *, axis_name: str | None = None
   ):
     del context
+    images = images_of(batch["image"], stage.param_dtype)
+    if stage.max_shift:
+      # One key an example, by its place in the global batch: the same on any number of devices.
+      key, own = jax.random.split(key)
+      keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(own, batch["index"])
+      images = augment.shifted(images, keys, stage.max_shift)
 
     def loss(params):
-      _, found = terms(params, batch, key, axis_name)
+      _, found = terms(params, images, batch, key, axis_name)
       value = mlvae.loss(
         found, content_weight=stage.content_weight, style_weight=stage.style_weight
       )
@@ -161,8 +170,9 @@ def make(experiment: Experiment, own: str, split: Split, finished: dict[str, Any
   def evaluate(state: State, context: tuple, batch: Batch) -> Sums:
     del context
     mask = batch["mask"]
-    output, found = terms(state.params, batch, jax.random.key(0), None)
-    images, style = images_of(batch["image"], stage.param_dtype), output.posterior.style.mu
+    images = images_of(batch["image"], stage.param_dtype)
+    output, found = terms(state.params, images, batch, jax.random.key(0))
+    style = output.posterior.style.mu
 
     def error(content: jax.Array) -> metrics.Total:
       return metrics.squared_error(

@@ -23,7 +23,7 @@ from vqlab import features
 from vqlab.autoencoders import mlvae
 
 _BATCH = 500
-_PROBES = {
+PROBES = {
   "linear": features.LinearClassifier,
   "mlp": features.MLPClassifier,
 }
@@ -38,14 +38,14 @@ def judge(
   ks = [k for k in stage.accumulated if k <= np.bincount(labels).max()]
   figures = {
     f"content_variance@k={k}": float(
-      jnp.mean(jnp.exp(_together(posterior.content, disjoint_groups(labels, k, 0)).logvar))
+      np.exp(_together(posterior.content, disjoint_groups(labels, k, 0)).logvar).mean()
     )
     for k in ks
   }
   if not set(labels) <= set(train.labels()):
     return figures | _few_shot(stage, posterior, labels, held_out)
   if stage.probe_steps:
-    figures |= _probes(stage, ks, encode_all(params, encode, train), (posterior, labels))
+    figures |= probes(stage, ks, encode_all(params, encode, train), (posterior, labels))
   return figures
 
 
@@ -64,10 +64,13 @@ def _together(normal: mlvae.Normal, groups: np.ndarray) -> mlvae.Normal:
   """What groups int[G, k] of examples tell: [G, D]."""
   members = jax.tree.map(lambda x: x[groups.reshape(-1)], normal)
   ids = np.repeat(np.arange(len(groups), dtype=np.int32), groups.shape[1])
-  return mlvae.accumulate(*members, ids, len(groups))
+  return _accumulate(*members, ids, len(groups))
 
 
-def _probes(
+_accumulate = jax.jit(mlvae.accumulate, static_argnums=3)
+
+
+def probes(
   stage: Any,
   ks: list[int],
   train: tuple[mlvae.Posterior, np.ndarray],
@@ -79,7 +82,7 @@ def _probes(
   test_groups = {k: disjoint_groups(test_labels, k, 1) for k in ks}
   classes = int(labels.max()) + 1
   figures: dict[str, float] = {}
-  for kind, classifier in _PROBES.items():
+  for kind, classifier in PROBES.items():
     model = classifier(num_classes=classes)
     fit = lambda x, y, model=model: features.fit_probe(
       jax.random.key(0), jnp.asarray(x), jnp.asarray(y), model=model, num_steps=stage.probe_steps
@@ -121,7 +124,7 @@ def _few_shot(
   for shots in stage.shots:
     if shots >= rows.shape[1]:
       continue
-    options = {"ways": ways, "shots": shots}
+    options = {"ways": ways, "shots": shots, "num_episodes": stage.episodes}
     key = jax.random.key(0)  # the same episodes
     precision = jnp.exp(-content.logvar)
     told = features.few_shot(key, content.mu, weights=precision, **options)

@@ -1,0 +1,174 @@
+"""The ML-VAE task: figures that leak no label, sheets, every device the same, bad input."""
+
+import dataclasses
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.train import tiny_mlvae
+from tests.train.test_parallel import assert_same, one_device, run
+from train import parallel
+from train.config import Parallel
+from train.data import open_split
+from train.data.groups import disjoint_groups
+from train.experiments import make_task
+from train.run import evaluate
+from train.tasks import mlvae_figures
+from vqlab.autoencoders import mlvae
+from vqlab.features import LinearClassifier
+
+TINY = pathlib.Path(__file__).with_name("tiny_mlvae.py")
+SHEETS = ("reconstructions", "swaps", "interpolations", "generations")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def standard_promotion():
+  """Optax raises its decays to an integer power, which strict promotion refuses."""
+  with jax.numpy_dtype_promotion("standard"):
+    yield
+
+
+@pytest.fixture(scope="module")
+def mlvae_run(train, tmp_path_factory):
+  folder = tmp_path_factory.mktemp("runs") / "mlvae"
+  status, out, err = train("fit", TINY, "--workdir", folder)
+  assert status == 0, out + err
+  return folder, out
+
+
+def figures_of(folder):
+  return json.loads((folder / "mlvae" / "done.json").read_text())["figures"]
+
+
+def test_it_learns_and_shows_it(mlvae_run):
+  folder, out = mlvae_run
+  figures = figures_of(folder)
+  lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+  losses = [line["loss"] for line in lines if line["kind"] == "train"]
+  assert losses[-1] < losses[0] and figures["negative_elbo"] < 27
+  for kind in ("linear", "mlp"):
+    for name in ("content", "style"):
+      alone, together = figures[f"{name}_alone_{kind}@k=1"], figures[f"{name}_{kind}@k=1"]
+      assert alone == together  # with one image the strategies are the same
+    one, four = (figures[f"content_{kind}@k={k}"] for k in (1, 4))
+    assert one > 0.6 and four > one + 0.02
+  one, four = (figures[f"content_variance@k={k}"] for k in (1, 4))
+  assert one > 3 * four
+  for name in SHEETS:
+    assert str(folder / f"{name}.png") in out
+    with Image.open(folder / f"{name}.png") as picture:
+      assert np.ptp(np.asarray(picture)) == 255
+  assert "class by k images' content" in out and "k = 1, 4" in out
+  assert max(map(len, out.splitlines())) <= 110
+
+
+def test_evaluate_says_the_same(mlvae_run, data_dir, monkeypatch):
+  folder, _ = mlvae_run
+  monkeypatch.setenv("TFDS_DATA_DIR", str(data_dir))
+  again, recorded = evaluate(folder)["mlvae"], figures_of(folder)
+  assert again.keys() == recorded.keys()
+  for name, value in recorded.items():
+    np.testing.assert_allclose(again[name], value, rtol=1e-3, atol=0.02, err_msg=name)
+
+
+@pytest.mark.parametrize("mode", ["jit", "pmap"])
+def test_all_devices_equal_one_in_float64(data_dir, mode):
+  """Groups lie across devices; draws, sums and gradients are those of one."""
+  config = tiny_mlvae.get_config()
+  stage = dataclasses.replace(
+    config.mlvae, dtype="float64", param_dtype="float64", group_size=7, max_shift=1
+  )
+  data = dataclasses.replace(config.data, dir=str(data_dir))
+  config = dataclasses.replace(config, mlvae=stage, data=data)
+  split = open_split(data, "train")
+  with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+    task = make_task(config, "mlvae", split, {})
+    examples = task.view((split, split))[0]
+    meshes = [(one_device(), "jit"), (parallel.make_mesh(Parallel()), mode)]
+    alone, many = (
+      run(config, task, examples, mesh, mode, steps=3, batch_size=64) for mesh, mode in meshes
+    )
+  assert_same(many, alone, tolerance=1e-10)
+
+
+def random_posterior(num, seed):
+  rng = np.random.default_rng(seed)
+  normal = lambda: mlvae.Normal(*np.float32(rng.normal(size=(2, num, 4))))
+  return mlvae.Posterior(normal(), normal())
+
+
+def test_accumulation_leaks_no_label(monkeypatch):
+  """Of contents that know nothing the class can't be told, however many are accumulated.
+
+  Groups made of a batch by its labels would give all of a class one content, and 100 %.
+  """
+  rng = np.random.default_rng(0)
+  labels, test_labels = rng.integers(0, 10, 4000), rng.integers(0, 10, 4000)
+  stage = dataclasses.replace(tiny_mlvae.get_config().mlvae, probe_steps=300)
+  monkeypatch.setattr(mlvae_figures, "PROBES", {"linear": LinearClassifier})
+  data = [(random_posterior(4000, 1), labels), (random_posterior(4000, 2), test_labels)]
+  figures = mlvae_figures.probes(stage, [1, 4], *data)
+  for name, value in figures.items():
+    if "@" in name:
+      assert value < 0.16, name  # chance is 0.1; 1,000 groups: a standard error of 0.01
+  groups = disjoint_groups(labels, 4, 0)
+  assert len(np.unique(groups)) == groups.size  # no image is in two groups
+
+
+def test_unseen_classes_are_told_by_a_few_examples(here, data_dir, tmp_path):
+  """A folder whose classes are held out: few-shot accuracy in place of probes."""
+  rng = np.random.default_rng(0)
+  patterns = rng.integers(0, 2, (12, 4, 4)).repeat(2, axis=1).repeat(2, axis=2) * 200
+  for c, pattern in enumerate(patterns):
+    folder = tmp_path / "photos" / f"class{c:02d}"
+    folder.mkdir(parents=True)
+    for i in range(12):
+      noisy = np.uint8(np.clip(pattern + rng.integers(0, 56, (8, 8)), 0, 255))
+      Image.fromarray(noisy).save(folder / f"{i}.png")
+  options = ("--data.source", "folder", "--data.path", tmp_path / "photos")
+  options += ("--data.hold_out", "classes", "--data.eval_fraction", "0.5")
+  options += ("--mlvae.ways", "5", "--mlvae.steps", "100", "--mlvae.likelihood", "gaussian")
+  status, out, err = here("fit", TINY, "--workdir", tmp_path / "run", *options)
+  assert status == 0, out + err
+  assert "5-way accuracy" in out
+  figures = figures_of(tmp_path / "run")
+  assert not any("linear" in name for name in figures)
+  assert figures["pixels_5way@shots=5"] > 0.9  # patterns differ by more than the noise
+  assert figures["content_5way@shots=5"] > 0.4
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    (("--mlvae.min_group_size", 9), "min_group_size: 9; give 1 to 5 (group_size)"),
+    (("--mlvae.network", "conv", "--mlvae.hidden", 8, 8), "network=conv has one fully connected"),
+    (("--mlvae.network", "conv", "--data.image_size", 10), "H and W multiples of 4"),
+    (("--mlvae.scale", 0), "mlvae.scale is 0.0; it must be at least 1e-06"),
+    (("--mlvae.variance", "sum"), "invalid choice 'sum' for argument '--mlvae.variance'"),
+  ],
+)
+def test_bad_input(here, tmp_path, options, message):
+  status, _, err = here("fit", TINY, "--workdir", tmp_path / "run", *options)
+  assert status == 2 and err.count("\n") == 1 and message in err, err
+  assert not (tmp_path / "run").exists()
+
+
+def test_images_without_labels_are_refused(here, tmp_path):
+  (tmp_path / "photos").mkdir()
+  for i in range(12):
+    Image.new("L", (8, 8), i).save(tmp_path / "photos" / f"{i}.png")
+  options = ("--data.source", "folder", "--data.path", tmp_path / "photos")
+  status, _, err = here("fit", TINY, "--workdir", tmp_path / "run", *options)
+  assert status == 2 and "has no labels to group by" in err
+  assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("verb", ["sample", "reconstruct", "score"])
+def test_verbs_that_need_a_codebook_say_so(mlvae_run, here, verb):
+  args = {"reconstruct": ["a.png"], "score": ["--classifier", mlvae_run[0]]}.get(verb, [])
+  status, _, err = here(verb, mlvae_run[0], *args)
+  assert status == 2 and err.count("\n") == 1, err
