@@ -19,6 +19,7 @@ usage: python -m train VERB ...
   reconstruct DIR IMAGE ...     encode and decode pictures
   upsample DIR IMAGE ...        keep pictures' upper codes, draw their details
   inpaint DIR IMAGE ...         draw a part of pictures, given the rest
+  swap DIR IMAGE ...            pictures' contents in pictures' styles (ML-VAE)
   score DIR --classifier DIR    judge samples, rejection sampling included
 
 `python -m train VERB --help` says more of each.

@@ -76,6 +76,22 @@ class Reconstruct:
 
 
 @dataclasses.dataclass(frozen=True)
+class Swap:
+  """Show pictures' contents in pictures' styles, by an ML-VAE; writes a sheet, and the latents."""
+
+  dir: Directory
+  """Folder of the run."""
+  images: Images
+  """PNG or JPEG files whose contents are shown, resized and cropped to the run's images."""
+  styles: tuple[pathlib.Path, ...] = ()
+  """Files whose styles are taken. Default: the same."""
+  together: bool = False
+  """One content: what all images, of one group, tell together."""
+  output: pathlib.Path | None = None
+  """The PNG to write; contents and styles go beside it as .npz. Default: swap.png in DIR."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Upsample(Drawing):
   """Keep the upper levels' codes of pictures and draw the lower ones' anew."""
 

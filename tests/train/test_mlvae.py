@@ -167,8 +167,42 @@ def test_images_without_labels_are_refused(here, tmp_path):
   assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("verb", ["sample", "reconstruct", "score"])
-def test_verbs_that_need_a_codebook_say_so(mlvae_run, here, verb):
-  args = {"reconstruct": ["a.png"], "score": ["--classifier", mlvae_run[0]]}.get(verb, [])
-  status, _, err = here(verb, mlvae_run[0], *args)
-  assert status == 2 and err.count("\n") == 1, err
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("images")
+  for i in range(3):
+    Image.new("L", (9, 9), 80 * i).save(folder / f"{i}.png")
+  return [folder / f"{i}.png" for i in range(3)]
+
+
+def test_swap(mlvae_run, here, images, tmp_path):
+  folder, _ = mlvae_run
+  path = tmp_path / "new" / "grid.png"
+  status, out, err = here("swap", folder, *images[:2], "--styles", *images, "--output", path)
+  assert status == 0 and str(path) in out, err
+  with np.load(path.with_suffix(".npz")) as latents:
+    assert latents["content"].shape == (2, 4) and latents["style"].shape == (3, 4)
+    contents = latents["content"]
+  with Image.open(path) as picture:
+    assert picture.width > picture.height  # three styles, two contents
+  status, out, err = here("swap", folder, *images[:2], "--together", "--output", path)
+  assert status == 0 and "all images together" in out, err
+  with np.load(path.with_suffix(".npz")) as latents:
+    assert latents["content"].shape == (1, 4) and latents["style"].shape == (2, 4)
+    assert np.all(np.abs(latents["content"] - contents.mean(0)) <= np.ptp(contents, axis=0))
+
+
+@pytest.mark.parametrize(
+  ("args", "message"),
+  [
+    (["sample", "{run}"], "has no prior to draw from"),
+    (["reconstruct", "{run}", "{image}"], "has no tokenizer, which"),
+    (["score", "{run}", "--classifier", "{run}"], "has no prior to draw from"),
+    (["swap", "{run}", "gone.png"], "gone.png: no such file"),
+    (["swap", "{run}", "{image}", "--output", "{image}"], "would overwrite an image"),
+    (["swap", "{run}", "{image}", "--output", "a.jpg"], "it must be a file that ends in .png"),
+  ],
+)
+def test_verbs_that_cannot_say_why(mlvae_run, here, images, args, message):
+  status, _, err = here(*(a.format(run=mlvae_run[0], image=images[0]) for a in args))
+  assert status == 2 and err.count("\n") == 1 and message in err, err

@@ -121,7 +121,7 @@ def test_dry_run_writes_nothing(train, tmp_path):
     assert words in out, words
 
 
-VERBS = ("fit", "evaluate", "sample", "reconstruct", "upsample", "inpaint", "score")
+VERBS = ("fit", "evaluate", "sample", "reconstruct", "upsample", "inpaint", "swap", "score")
 
 
 @pytest.mark.parametrize("verb", [[], *([verb] for verb in VERBS)])

@@ -43,14 +43,19 @@ def draw(model: Any, params: dict, encode: Encode, split: Groups) -> dict[str, n
   swapped = mlvae.swap(model, params, content, style)
 
   count = len(groups)
-  blank = np.full((1, *images.shape[1:]), 255, np.uint8)
-  rows = [np.concatenate([shown[i : i + 1], _bytes(swapped[i])]) for i in range(count)]
   return {
-    "reconstructions": sheet(np.concatenate([shown, _bytes(own), _bytes(together)]), count),
-    "swaps": sheet(np.concatenate([blank, images[lasts], *rows]), count + 1),
+    "reconstructions": sheet(np.concatenate([shown, as_bytes(own), as_bytes(together)]), count),
+    "swaps": swap_sheet(shown, images[lasts], as_bytes(swapped)),
     "interpolations": _interpolations(model, params, content, posterior.style.mu[firsts]),
     "generations": _generations(model, params, content, shown),
   }
+
+
+def swap_sheet(contents: np.ndarray, styles: np.ndarray, swapped: np.ndarray) -> np.ndarray:
+  """u8[A, ...], u8[B, ...] and u8[A, B, ...]: contents at the left, styles on top."""
+  blank = np.full((1, *contents.shape[1:]), 255, np.uint8)
+  rows = [np.concatenate([a[None], b]) for a, b in zip(contents, swapped, strict=True)]
+  return sheet(np.concatenate([blank, styles, *rows]), len(styles) + 1)
 
 
 def _interpolations(model: Any, params: dict, content: jax.Array, style: jax.Array) -> np.ndarray:
@@ -60,7 +65,7 @@ def _interpolations(model: Any, params: dict, content: jax.Array, style: jax.Arr
   order = np.roll(np.arange(len(content)), -1)[:half]
   end = (content[order], style[order])
   parts = [
-    _bytes(mlvae.interpolate(model, params, start, end, _COLUMNS, along=along))
+    as_bytes(mlvae.interpolate(model, params, start, end, _COLUMNS, along=along))
     for along in ("content", "style")
   ]
   return sheet(np.concatenate(parts).reshape(-1, *parts[0].shape[2:]), _COLUMNS)
@@ -69,12 +74,12 @@ def _interpolations(model: Any, params: dict, content: jax.Array, style: jax.Arr
 def _generations(model: Any, params: dict, content: jax.Array, shown: np.ndarray) -> np.ndarray:
   """Each class in new styles, the first image its content is of at the left; then all new."""
   keys = jax.random.split(jax.random.key(0))
-  in_new_styles = _bytes(mlvae.generate(model, params, keys[0], _COLUMNS, content=content))
+  in_new_styles = as_bytes(mlvae.generate(model, params, keys[0], _COLUMNS, content=content))
   rows = [np.concatenate([a[None], b]) for a, b in zip(shown, in_new_styles, strict=True)]
-  new = _bytes(mlvae.generate(model, params, keys[1], 2 * (_COLUMNS + 1)))
+  new = as_bytes(mlvae.generate(model, params, keys[1], 2 * (_COLUMNS + 1)))
   return sheet(np.concatenate([*rows, new]), _COLUMNS + 1)
 
 
-def _bytes(images: jax.Array) -> np.ndarray:
+def as_bytes(images: jax.Array) -> np.ndarray:
   """Images in [0, 1], or near it, as uint8."""
   return np.uint8(np.clip(np.rint(np.asarray(images, np.float32) * 255), 0, 255))

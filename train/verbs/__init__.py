@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from train.verbs.contents import swap
 from train.verbs.pictures import inpaint, reconstruct, sample, upsample
 from train.verbs.scoring import score
 from train.verbs.training import evaluate, fit
@@ -13,5 +14,6 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
   "reconstruct": reconstruct,
   "upsample": upsample,
   "inpaint": inpaint,
+  "swap": swap,
   "score": score,
 }

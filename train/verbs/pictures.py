@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from train import cli, compile_cache, generate, rejection, run
+from train import cli, compile_cache, config, generate, rejection, run
 from train.data import load_image
 from train.errors import BadInput
 from train.files import whole, write_json
@@ -197,6 +197,10 @@ def _encoded(
   done: run.Run, folder: pathlib.Path, paths: tuple[pathlib.Path, ...]
 ) -> tuple[Network, Tokenizer, np.ndarray]:
   """The tokenizer of a run, and images as its data has them, u8[N, H, W, C]."""
+  if "tokenizer" not in config.stages(done.config):
+    raise BadInput(
+      f"{folder}: the experiment {done.config.name!r} has no tokenizer, which codes come from"
+    )
   if "tokenizer" not in done.stages:
     raise BadInput(f"{folder}: the stage 'tokenizer' is not finished; run fit again to go on")
   shape = done.splits[0].image_shape
