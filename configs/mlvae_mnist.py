@@ -14,12 +14,12 @@ def get_config() -> MLVAEExperiment:
     name="mlvae_mnist",
     data=Data(source="idx", path="data/mnist"),
     mlvae=MLVAEStage(
-      steps=20_000,
+      steps=30_000,
       batch_size=256,
-      eval_every=2000,
-      checkpoint_every=2000,
+      eval_every=3000,
+      checkpoint_every=3000,
       optimizer=Optimizer(learning_rate=1e-3, schedule="cosine"),
       group_size=16,
     ),
-    log=Log(every=200),
+    log=Log(every=300),
   )

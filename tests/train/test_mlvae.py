@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.train import tiny_mlvae
+from tests.train.conftest import fit_in_two_processes, lines
 from tests.train.test_parallel import assert_same, one_device, run
 from train import parallel
 from train.config import Parallel
@@ -93,6 +94,22 @@ def test_all_devices_equal_one_in_float64(data_dir, mode):
       run(config, task, examples, mesh, mode, steps=3, batch_size=64) for mesh, mode in meshes
     )
   assert_same(many, alone, tolerance=1e-10)
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(train, environment, tmp_path):
+  """Each reads its own rows of the global batch; groups lie across both."""
+  options = ("--mlvae.steps", "20", "--mlvae.eval_every", "10", "--log.every", "5")
+  options += ("--mlvae.probe_steps", "0")
+  status, out, err = train("fit", TINY, "--workdir", tmp_path / "one", *options)
+  assert status == 0, out + err
+  devices = {"JAX_NUM_CPU_DEVICES": "2"}
+  fit_in_two_processes(TINY, tmp_path / "two", environment | devices, *options)
+  ours, theirs = lines(tmp_path / "two"), lines(tmp_path / "one")
+  assert len(ours) == len(theirs) == 6
+  for a, b in zip(ours, theirs, strict=True):
+    for figure in {"loss", "negative_elbo", "content_kl"} & a.keys():
+      np.testing.assert_allclose(a[figure], b[figure], rtol=1e-2)
 
 
 def random_posterior(num, seed):
