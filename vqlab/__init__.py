@@ -1,12 +1,23 @@
 """vqlab: discrete and structured representation learning as pure functions in JAX."""
 
-from vqlab import autoencoders, features, generation, interop, metrics, nn, priors, quantize
+from vqlab import (
+  autoencoders,
+  features,
+  generation,
+  interop,
+  losses,
+  metrics,
+  nn,
+  priors,
+  quantize,
+)
 
 __all__ = [
   "autoencoders",
   "features",
   "generation",
   "interop",
+  "losses",
   "metrics",
   "nn",
   "priors",

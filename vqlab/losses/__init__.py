@@ -1,0 +1,50 @@
+"""Losses as functions of outputs and targets: the margin losses, their forms, reductions.
+
+    loss = losses.LogitMarginLoss()
+    losses.reduce(loss(scores, targets))     # targets -1 or 1; from_labels01 maps {0, 1} to them
+
+docs/margin_losses.md has their formulas, traits and pictures.
+"""
+
+from vqlab.losses.margin import (
+  DWDMarginLoss,
+  ExpLoss,
+  HingeLoss,
+  L1HingeLoss,
+  L2HingeLoss,
+  L2MarginLoss,
+  LogitMarginLoss,
+  ModifiedHuberLoss,
+  PerceptronLoss,
+  SigmoidLoss,
+  SmoothedL1HingeLoss,
+  ZeroOneLoss,
+)
+from vqlab.losses.margin_forms import WeightedLoss, crammer_singer, one_vs_rest, pairwise, weighted
+from vqlab.losses.margin_loss import MarginLoss, ScaledLoss
+from vqlab.losses.reduction import reduce
+from vqlab.losses.targets import from_labels01
+
+__all__ = [
+  "DWDMarginLoss",
+  "ExpLoss",
+  "HingeLoss",
+  "L1HingeLoss",
+  "L2HingeLoss",
+  "L2MarginLoss",
+  "LogitMarginLoss",
+  "MarginLoss",
+  "ModifiedHuberLoss",
+  "PerceptronLoss",
+  "ScaledLoss",
+  "SigmoidLoss",
+  "SmoothedL1HingeLoss",
+  "WeightedLoss",
+  "ZeroOneLoss",
+  "crammer_singer",
+  "from_labels01",
+  "one_vs_rest",
+  "pairwise",
+  "reduce",
+  "weighted",
+]
