@@ -245,7 +245,7 @@ class SigmoidLoss(MarginLoss):
   lipschitz = 1.0
 
   def formula(self, order: int, a: jax.Array) -> jax.Array:
-    x = -2 * jnp.minimum(jnp.abs(a), 200)
+    x = -2 * jnp.minimum(jnp.abs(a), 400)
     t, n, plus_one = _exp_and_plus_one(x)
     if order == 0:
       right = df.scale(df.rounded(df.divide(_times(t, 2), plus_one)), n)
