@@ -149,6 +149,7 @@ class MarginLoss:
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+@partial(jax.jit, static_argnums=(0, 1))  # the same bits and one kernel outside of jit as well
 def _derivative(loss: MarginLoss, order: int, a: jax.Array) -> jax.Array:
   """The derivative of an order from 0 to 2, at any agreements."""
   x = a.astype(at_least_float32(a.dtype))
