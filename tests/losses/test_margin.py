@@ -30,24 +30,53 @@ AT_KINKS = [
 ]
 
 
+# One array for all: a grid, every kink, and what is far.
+GRID = np.linspace(-6, 6, 601)
+KINKS = np.unique([row[1] for row in AT_KINKS])
+FAR = np.array([1e30, -1e30, 80, -80])
+SPECIAL = np.array([np.nan, np.inf, -np.inf])
+POINTS = np.concatenate([GRID, KINKS, FAR, SPECIAL]).astype(np.float32)
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def by_autodiff(loss, a):
-  """L, and what jax makes of it: L' and L'' in reverse, L'' forward over reverse, L'''."""
-  first = jax.vmap(jax.grad(loss.value))
-  second = jax.vmap(jax.grad(jax.grad(loss.value)))
-  mixed = jax.vmap(jax.jacfwd(jax.jacrev(loss.value)))
-  third = jax.vmap(jax.grad(loss.deriv2))
-  forward = lambda a: jax.jvp(loss.value, (a,), (jnp.ones_like(a),))[1]
-  return loss.value(a), first(a), forward(a), second(a), mixed(a), third(a)
+  """What jax makes of L: its derivatives in reverse and forward, up to the third."""
+  forward = lambda function: lambda a: jax.jvp(function, (a,), (jnp.ones_like(a),))[1]
+  reverse = lambda function: lambda a: jax.vjp(function, a)[1](jnp.ones_like(a))[0]
+  return {
+    "value": loss.value(a),
+    "reverse": reverse(loss.value)(a),
+    "forward": forward(loss.value)(a),
+    "reverse twice": reverse(reverse(loss.value))(a),
+    "forward of reverse": forward(reverse(loss.value))(a),
+    "third": reverse(loss.deriv2)(a),
+  }
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@functools.cache
+def at_points(loss):
+  return {name: np.asarray(values) for name, values in by_autodiff(loss, POINTS).items()}
+
+
 @pytest.mark.parametrize(("loss", "at", "slope", "curvature"), AT_KINKS)
-def test_kinks_are_the_stated_one_sided_values(loss, at, slope, curvature, dtype):
-  _, first, forward, second, mixed, _ = by_autodiff(loss, jnp.array([at], dtype))
-  assert float(first[0]) == float(forward[0]) == float(loss.deriv(jnp.array(at, dtype))) == slope
-  found = float(loss.deriv2(jnp.array(at, dtype)))
-  assert float(second[0]) == float(mixed[0]) == found == curvature
+def test_kinks_are_the_stated_one_sided_values(loss, at, slope, curvature):
+  found = at_points(loss)
+  (where,) = np.nonzero(POINTS == at)
+  assert len(where)
+  for name in ("reverse", "forward"):
+    np.testing.assert_array_equal(found[name][where], slope)
+  for name in ("reverse twice", "forward of reverse"):
+    np.testing.assert_array_equal(found[name][where], curvature)
+  narrow = jnp.full(3, at, jnp.bfloat16)
+  np.testing.assert_array_equal(np.float32(loss.deriv(narrow)), slope)
+  np.testing.assert_array_equal(np.float32(loss.deriv2(narrow)), curvature)
+
+
+def test_grad_of_a_scalar_and_jacobians():
+  loss = losses.L1HingeLoss()
+  assert float(jax.grad(loss.value)(1.0)) == 0 and float(jax.grad(loss)(0.5, -1)) == 1
+  curvature = jax.jit(jax.jacfwd(jax.jacrev(losses.ModifiedHuberLoss().value)))(jnp.ones(2))
+  np.testing.assert_array_equal(curvature, [[[2, 0], [0, 0]], [[0, 0], [0, 2]]])
 
 
 @pytest.mark.parametrize(("loss", "at"), [(row[0], row[1]) for row in AT_KINKS])
@@ -71,39 +100,41 @@ def test_kinks_that_float32_cannot_hold_are_compared_exactly():
 
 @every_loss
 def test_autodiff_is_the_formulas(loss):
-  a = jnp.asarray(np.concatenate([np.linspace(-6, 6, 1201), [1e30, -1e30, 80, -80]]), jnp.float32)
-  value, first, forward, second, mixed, third = by_autodiff(loss, a)
+  found = at_points(loss)
   # Exactly so at kinks (above); elsewhere two programs may contract products differently.
   same = functools.partial(np.testing.assert_array_max_ulp, maxulp=1)
-  same(value, loss.value(a))
-  same(first, loss.deriv(a))
-  same(forward, loss.deriv(a))
-  same(second, loss.deriv2(a))
-  same(mixed, loss.deriv2(a))
-  assert np.isfinite(third[:-4]).all() and not np.isnan(third).any()
-  # L''' against differences of L'', away from where it jumps
-  inner = np.linspace(-5.03, 5.03, 403)
-  inner = inner[np.min([abs(inner - k) for k in (*loss.kinks2, 99.0)], axis=0) > 0.01]
-  step = 1e-5
+  finite = np.isfinite(POINTS)
+  value, slope, curvature = (
+    np.asarray(x)[finite] for x in (loss.value(POINTS), loss.deriv(POINTS), loss.deriv2(POINTS))
+  )
+  same(found["value"][finite], value)
+  for name in ("reverse", "forward"):
+    same(found[name][finite], slope)
+  for name in ("reverse twice", "forward of reverse"):
+    same(found[name][finite], curvature)
+  # The third against differences of the second, away from where that jumps.
+  third = found["third"]
+  assert np.isfinite(third[: len(GRID)]).all() and not np.isnan(third[~np.isnan(POINTS)]).any()
+  inner, step = np.float64(POINTS[: len(GRID)]), 1e-5
+  smooth = np.min([abs(inner - k) for k in (*loss.kinks2, 99.0)], axis=0) > 0.01
   ends = [oracle.truth(loss, 2, inner + side * step) for side in (-1, 1)]
   numeric = np.float64(ends[1] - ends[0]) / (2 * step)
-  found = jax.vmap(jax.grad(loss.deriv2))(jnp.asarray(inner, jnp.float32))
-  np.testing.assert_allclose(found, numeric, rtol=2e-4, atol=2e-5)
+  np.testing.assert_allclose(third[: len(GRID)][smooth], numeric[smooth], rtol=2e-4, atol=2e-5)
 
 
 @every_loss
 def test_nan_and_infinity(loss):
-  a = jnp.array([jnp.nan, jnp.inf, -jnp.inf], jnp.float32)
-  value, first, _, second, _, third = by_autodiff(loss, a)
-  for order, found in enumerate([value, first, second]):
-    assert np.isnan(found[0])
+  found = at_points(loss)
+  for order, name in enumerate(["value", "reverse", "reverse twice"]):
+    nan, *ends = found[name][-3:]
+    assert np.isnan(nan)
     limits = [float(oracle.truth(loss, order, np.float64(x))) for x in (1e4, -1e4)]
-    for x, limit in zip(found[1:], limits, strict=True):
+    for x, limit in zip(ends, limits, strict=True):
       assert float(x) == (math.copysign(math.inf, limit) if abs(limit) > 1e3 else round(limit))
-  assert np.isnan(third[0])
+  assert np.isnan(found["third"][-3])
 
 
-@every_loss
+@pytest.mark.parametrize("loss", [losses.SmoothedL1HingeLoss(2.0), losses.LogitMarginLoss()])
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 def test_dtype_and_shape_are_the_outputs(loss, dtype):
   output = jnp.linspace(-2, 2, 6, dtype=dtype).reshape(2, 3)

@@ -21,7 +21,7 @@ def test_optax_binary(scores):
   floats = np.float32(target)
   close = lambda x, y: np.testing.assert_allclose(x, y, rtol=3e-6, atol=1e-7)
   close(losses.L1HingeLoss()(output, target), optax.hinge_loss(output, floats))
-  close(losses.PerceptronLoss()(output, target), optax.perceptron_loss(output, floats))
+  close(losses.PerceptronLoss()(output, target), optax.losses.perceptron_loss(output, floats))
   labels01 = (floats + 1) / 2  # the cross entropy takes these, the two above do not
   logit = losses.LogitMarginLoss()(output, losses.from_labels01(labels01))
   close(logit, optax.sigmoid_binary_cross_entropy(output, labels01))
@@ -32,7 +32,7 @@ def test_optax_differs_at_kinks():
   one, zero = jnp.float32(1), jnp.float32(0)
   assert float(jax.grad(optax.hinge_loss)(one, one)) == -0.5
   assert float(jax.grad(losses.L1HingeLoss())(one, one)) == 0
-  assert float(jax.grad(optax.perceptron_loss)(zero, one)) == -0.5
+  assert float(jax.grad(optax.losses.perceptron_loss)(zero, one)) == -0.5
   assert float(jax.grad(losses.PerceptronLoss())(zero, one)) == 0
 
 
@@ -41,8 +41,8 @@ def test_optax_multiclass():
   logits, labels = np.float32(rng.normal(size=(50, 6))), rng.integers(0, 6, 50)
   found = losses.crammer_singer(losses.L1HingeLoss(), logits, labels)
   with jax.numpy_dtype_promotion("standard"):
-    hinge = jax.vmap(optax.multiclass_hinge_loss)(logits, labels)
-    perceptron = jax.vmap(optax.multiclass_perceptron_loss)(logits, labels)
+    hinge = jax.vmap(optax.losses.multiclass_hinge_loss)(logits, labels)
+    perceptron = jax.vmap(optax.losses.multiclass_perceptron_loss)(logits, labels)
   np.testing.assert_allclose(found, hinge, rtol=1e-5, atol=1e-6)
   found = losses.crammer_singer(losses.PerceptronLoss(), logits, labels)
   np.testing.assert_allclose(found, perceptron, rtol=1e-5, atol=1e-6)
