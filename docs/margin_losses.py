@@ -162,8 +162,8 @@ def page() -> str:
   return HEAD + "\n" + formulas() + TRAITS + traits() + DISAGREEMENTS + measured
 
 
-def plot(path: pathlib.Path) -> None:
-  """All eleven with both derivatives, kinks marked."""
+def plot(path: pathlib.Path, rows: tuple = ROWS) -> None:
+  """Losses with both derivatives, kinks marked."""
   import matplotlib
 
   matplotlib.use("Agg")
@@ -178,7 +178,7 @@ def plot(path: pathlib.Path) -> None:
     ({"color": "#3b8f4a", "linewidth": 1.6, "dashes": dashes}, "L''"),
   )
   figure, panels = plt.subplots(3, 4, figsize=(13, 9), sharex=True, sharey=True)
-  for panel, (loss, _) in zip(panels.flat, ROWS, strict=False):
+  for panel, (loss, _) in zip(panels.flat, rows, strict=False):
     kinks = loss.kinks2
     edges = [low, *kinks, high]
     panel.axhline(0, color="0.75", linewidth=0.8, zorder=0)

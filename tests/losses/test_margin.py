@@ -61,7 +61,7 @@ def at_points(loss):
 @pytest.mark.parametrize(("loss", "at", "slope", "curvature"), AT_KINKS)
 def test_kinks_are_the_stated_one_sided_values(loss, at, slope, curvature):
   found = at_points(loss)
-  (where,) = np.nonzero(POINTS == at)
+  (where,) = np.nonzero(at == POINTS)
   assert len(where)
   for name in ("reverse", "forward"):
     np.testing.assert_array_equal(found[name][where], slope)

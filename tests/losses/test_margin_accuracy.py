@@ -61,7 +61,7 @@ import numpy as np
 from tests.losses import oracle
 from tests.losses.test_margin_accuracy import promised, three
 for loss in oracle.USUAL[3:]:
-  a = oracle.grid(loss)[::3]
+  a = oracle.grid(loss)[::5]
   for order, found in enumerate(three(loss, a)):
     worst = oracle.ulps(found, oracle.truth(loss, order, a)).max()
     assert worst <= promised(loss)[order], (loss, order, worst)
@@ -74,9 +74,15 @@ print("right")
   assert done.stdout.strip() == "right", done.stderr
 
 
-@pytest.mark.parametrize("loss", oracle.USUAL, ids=repr)
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_every_number_of_16_bits(loss, dtype):
+@pytest.mark.parametrize(
+  ("dtype", "loss"),
+  [
+    *(("bfloat16", loss) for loss in oracle.USUAL),
+    *(("float16", loss) for loss in oracle.USUAL[::4]),
+  ],
+  ids=str,
+)
+def test_every_number_of_16_bits(dtype, loss):
   kind = jnp.dtype(dtype).type
   every = np.arange(2**16, dtype=np.uint16).view(kind)
   with np.errstate(invalid="ignore"):
@@ -90,7 +96,7 @@ def test_every_number_of_16_bits(loss, dtype):
     assert errors.max() <= 0.51, (order, every[finite][np.argmax(errors)])
 
 
-@pytest.mark.parametrize("loss", oracle.USUAL, ids=repr)
+@pytest.mark.parametrize("loss", oracle.USUAL[3:], ids=repr)
 def test_float64(loss, x64):
   rng = np.random.default_rng(1)
   a = np.concatenate([rng.uniform(-3, 3, 20_000), rng.uniform(-40, 40, 20_000), [0.0, 1e30, -1e30]])

@@ -39,5 +39,5 @@ def test_the_table_is_of_the_flags(generator):
 
 def test_it_draws(generator, tmp_path):
   pytest.importorskip("matplotlib")
-  generator.plot(tmp_path / "all.png")
+  generator.plot(tmp_path / "all.png", generator.ROWS[:1] + generator.ROWS[5:6])
   assert (tmp_path / "all.png").stat().st_size > 10_000

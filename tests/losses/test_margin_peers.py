@@ -87,7 +87,7 @@ def test_scikit_learn_takes_the_same_steps(name, loss):
   weight, bias = np.zeros(4), 0.0
   for row, y in zip(x, target, strict=True):
     score = np.float32(row @ weight + bias)
-    # Its subgradients at kinks are the other ones: perceptron steps at 0, hinge at 1.
+    # The perceptron steps at its kink, where it must or would never leave the weights 0.
     at_kink = name == "perceptron" and score == 0
     slope = float(-y if at_kink else loss.deriv(score, y))
     weight -= rate * slope * row
