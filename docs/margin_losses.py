@@ -102,7 +102,7 @@ sign(wp - (1-w)(1-p)), which turns at p = 1-w |
 Not traits here: `isminimizable` (there, convexity by another name, and true of ZeroOneLoss) and
 `isunivfishercons`, which its documentation does not define.
 
-Its numbers differ as well: LogitMarginLoss overflows from a = -89 in float32, SigmoidLoss(10) is 0
+Its numbers differ as well: LogitMarginLoss(-100) is infinite in float32, SigmoidLoss(10) is 0
 (4.12e-9), ZeroOneLoss(NaN) is 0 (NaN here), the second derivative by the output lacks target², and
 `mean` with weights divides the weighted mean by the number of values once more (`reduce` does not).
 
