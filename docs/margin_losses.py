@@ -15,22 +15,34 @@ from vqlab import losses
 
 HERE = pathlib.Path(__file__).resolve().parent
 
-# What is drawn, and the formula of L.
+# What is drawn, and the formulas of L, L' and L''.
 ROWS = (
-  (losses.ZeroOneLoss(), "1 if a < 0, else 0"),
-  (losses.PerceptronLoss(), "max(0, -a)"),
-  (losses.L1HingeLoss(), "max(0, 1 - a)"),
+  (losses.ZeroOneLoss(), "1 if a < 0, else 0", "0", "0"),
+  (losses.PerceptronLoss(), "max(0, -a)", "-1 if a < 0, else 0", "0"),
+  (losses.L1HingeLoss(), "max(0, 1 - a)", "-1 if a < 1, else 0", "0"),
   (
     losses.SmoothedL1HingeLoss(0.5),
     "max(0, 1 - a)² / (2 gamma) if a >= 1 - gamma, else 1 - gamma/2 - a",
+    "(a - 1)/gamma if 1 - gamma <= a < 1; -1 below, 0 above",
+    "1/gamma if 1 - gamma <= a <= 1, else 0",
   ),
-  (losses.ModifiedHuberLoss(), "max(0, 1 - a)² if a >= -1, else -4a"),
-  (losses.DWDMarginLoss(1.0), "1 - a if a <= t = q/(q+1), else (t/a)^q / (q+1)"),
-  (losses.L2MarginLoss(), "(1 - a)²"),
-  (losses.L2HingeLoss(), "max(0, 1 - a)²"),
-  (losses.SigmoidLoss(), "1 - tanh a"),
-  (losses.LogitMarginLoss(), "log(1 + e^-a)"),
-  (losses.ExpLoss(), "e^-a"),
+  (
+    losses.ModifiedHuberLoss(),
+    "max(0, 1 - a)² if a >= -1, else -4a",
+    "2(a - 1) if -1 <= a <= 1; -4 below, 0 above",
+    "2 if -1 <= a <= 1, else 0",
+  ),
+  (
+    losses.DWDMarginLoss(1.0),
+    "1 - a if a <= t = q/(q+1), else (t/a)^q / (q+1)",
+    "-1 if a <= t, else -(t/a)^(q+1)",
+    "0 if a <= t, else (q+1)²/q (t/a)^(q+2)",
+  ),
+  (losses.L2MarginLoss(), "(1 - a)²", "2(a - 1)", "2"),
+  (losses.L2HingeLoss(), "max(0, 1 - a)²", "2(a - 1) if a < 1, else 0", "2 if a < 1, else 0"),
+  (losses.SigmoidLoss(), "1 - tanh a", "-sech² a", "2 tanh a sech² a"),
+  (losses.LogitMarginLoss(), "log(1 + e^-a)", "-1/(1 + e^a)", "e^a / (1 + e^a)²"),
+  (losses.ExpLoss(), "e^-a", "-e^-a", "e^-a"),
 )
 
 # Points that depend on a parameter, as formulas.
@@ -112,10 +124,10 @@ Its numbers differ as well: LogitMarginLoss(-100) is infinite in float32, Sigmoi
 
 
 def formulas() -> str:
-  lines = ["| loss | L(a) |", "|---|---|"]
-  for loss, formula in ROWS:
+  lines = ["| loss | L | L' | L'' |", "|---|---|---|---|"]
+  for loss, *texts in ROWS:
     names = {"SmoothedL1HingeLoss": "(gamma)", "DWDMarginLoss": "(q)"}
-    lines.append(f"| {loss.name}{names.get(loss.name, '')} | {formula} |")
+    lines.append(f"| {loss.name}{names.get(loss.name, '')} | {' | '.join(texts)} |")
   return "\n".join(lines) + "\n"
 
 
@@ -136,7 +148,7 @@ def traits() -> str:
   )
   yes = lambda flag: "yes" if flag else "no"
   lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-  for loss, _ in ROWS:
+  for loss, *_ in ROWS:
     symbols = SYMBOLS.get(loss.name, {})
     points = lambda name: ", ".join(f"{k:g}" for k in getattr(loss, name)) or "-"  # noqa: B023
     clip = {None: "-", 0.0: "> 0"}.get(loss.clip_at, f"{loss.clip_at or 0:g}")
@@ -178,7 +190,7 @@ def plot(path: pathlib.Path, rows: tuple = ROWS) -> None:
     ({"color": "#3b8f4a", "linewidth": 1.6, "dashes": dashes}, "L''"),
   )
   figure, panels = plt.subplots(3, 4, figsize=(13, 9), sharex=True, sharey=True)
-  for panel, (loss, _) in zip(panels.flat, rows, strict=False):
+  for panel, (loss, *_) in zip(panels.flat, rows, strict=False):
     kinks = loss.kinks2
     edges = [low, *kinks, high]
     panel.axhline(0, color="0.75", linewidth=0.8, zorder=0)

@@ -27,7 +27,7 @@ def test_the_table_is_of_the_flags(generator):
   rows = [line.strip("| ").split(" | ") for line in generator.traits().splitlines()]
   table = {row[0]: dict(zip(rows[0], row, strict=True)) for row in rows[2:]}
   assert len(table) == 11
-  for loss, _ in generator.ROWS:
+  for loss, *_ in generator.ROWS:
     cells = table[loss.name]
     assert cells["convex"] == ("yes" if loss.convex else "no")
     assert cells["Fisher"] == ("yes" if loss.fisher_consistent else "no")
