@@ -1,5 +1,55 @@
-"""Losses: terms of the evidence lower bound."""
+"""Losses: the margin losses, their forms and reductions; terms of the evidence lower bound.
+
+    loss = losses.LogitMarginLoss()
+    losses.reduce(loss(scores, targets))     # targets -1 or 1; from_labels01 maps {0, 1} to them
+
+docs/margin_losses.md has their formulas, traits and pictures.
+"""
 
 from vqlab.losses.elbo import Bernoulli, Gaussian, Likelihood, normal_kl
+from vqlab.losses.margin import (
+  DWDMarginLoss,
+  ExpLoss,
+  HingeLoss,
+  L1HingeLoss,
+  L2HingeLoss,
+  L2MarginLoss,
+  LogitMarginLoss,
+  ModifiedHuberLoss,
+  PerceptronLoss,
+  SigmoidLoss,
+  SmoothedL1HingeLoss,
+  ZeroOneLoss,
+)
+from vqlab.losses.margin_forms import WeightedLoss, crammer_singer, one_vs_rest, pairwise, weighted
+from vqlab.losses.margin_loss import MarginLoss, ScaledLoss
+from vqlab.losses.reduction import reduce
+from vqlab.losses.targets import from_labels01
 
-__all__ = ["Bernoulli", "Gaussian", "Likelihood", "normal_kl"]
+__all__ = [
+  "Bernoulli",
+  "DWDMarginLoss",
+  "ExpLoss",
+  "Gaussian",
+  "HingeLoss",
+  "L1HingeLoss",
+  "L2HingeLoss",
+  "L2MarginLoss",
+  "Likelihood",
+  "LogitMarginLoss",
+  "MarginLoss",
+  "ModifiedHuberLoss",
+  "PerceptronLoss",
+  "ScaledLoss",
+  "SigmoidLoss",
+  "SmoothedL1HingeLoss",
+  "WeightedLoss",
+  "ZeroOneLoss",
+  "crammer_singer",
+  "from_labels01",
+  "normal_kl",
+  "one_vs_rest",
+  "pairwise",
+  "reduce",
+  "weighted",
+]

@@ -1,0 +1,167 @@
+"""Weighted, lifted and pairwise forms: what they are sums of, their gradients, bad input."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.losses import oracle
+from vqlab import losses
+
+
+@pytest.fixture(scope="module")
+def batch():
+  rng = np.random.default_rng(0)
+  return np.float32(2 * rng.normal(size=(40, 5))), rng.integers(0, 5, 40)
+
+
+def test_scaled_losses():
+  a = jnp.linspace(-3, 3, 61)
+  for loss in oracle.PLAIN[::3]:
+    scaled = 2.5 * loss
+    assert scaled == losses.ScaledLoss(loss, 2.5) == loss * 2.5 and hash(scaled) == hash(loss * 2.5)
+    for name in ("value", "deriv", "deriv2"):
+      np.testing.assert_allclose(getattr(scaled, name)(a), 2.5 * getattr(loss, name)(a), rtol=1e-6)
+  scaled = 3.0 * (0.5 * losses.ModifiedHuberLoss())
+  np.testing.assert_array_equal(jax.vmap(jax.grad(scaled.value))(jnp.array([-1.0, 1.0])), [-6, 0])
+  assert float(scaled.deriv2(jnp.float32(1))) == 3
+  assert float((2.0 * losses.ExpLoss()).value(-jnp.inf)) == np.inf
+
+
+def test_bfloat16_is_rounded_once():
+  every = np.arange(2**16, dtype=np.uint16).view(jnp.bfloat16)
+  with np.errstate(invalid="ignore"):
+    wide = every.astype(np.float32)
+  every = every[np.isfinite(wide) & (abs(wide) < 80)]
+  loss = losses.LogitMarginLoss()
+  true = oracle.truth(loss, 0, every) * np.float32(0.3)
+  for form in (0.3 * loss, functools.partial(losses.weighted(loss, positive=0.3), target=1)):
+    found = form.value(every) if hasattr(form, "value") else form(every)
+    assert oracle.ulps(found, true, jnp.bfloat16).max() < 0.51
+
+
+def test_weighted_losses(batch):
+  output = batch[0][:, 0]
+  target = np.where(batch[1] > 2, 1, -1)
+  for loss in (losses.LogitMarginLoss(), losses.L1HingeLoss()):
+    weighted = losses.weighted(loss, positive=0.3)
+    weight = np.where(target > 0, np.float32(0.3), np.float32(0.7))
+    for name in ("__call__", "value", "deriv", "deriv2"):
+      found = getattr(weighted, name)(output, target)
+      np.testing.assert_allclose(found, weight * getattr(loss, name)(output, target), rtol=1e-6)
+    slope = jax.vmap(jax.grad(weighted))(output, target)
+    np.testing.assert_allclose(slope, weighted.deriv(output, target), rtol=1e-6)
+
+
+def test_weighted_losses_nest_and_hash():
+  loss = losses.ExpLoss()
+  twice = losses.weighted(2.0 * losses.weighted(3.0 * loss, positive=0.25), positive=0.4)
+  assert twice == losses.WeightedLoss(3.0 * loss, 0.4 * 0.5, 0.6 * 1.5)
+  assert hash(twice) == hash(
+    losses.weighted(losses.weighted(3.0 * loss, positive=0.25) * 2.0, positive=0.4)
+  )
+  run = jax.jit(lambda loss, o: loss(o, 1), static_argnums=0)
+  assert float(run(twice, 0.0)) == pytest.approx(3 * 0.2)
+
+
+def test_one_vs_rest_is_a_sum_of_binary_losses(batch):
+  logits, labels = batch
+  for loss in (losses.LogitMarginLoss(), losses.weighted(losses.L2HingeLoss(), positive=0.8)):
+    total = sum(loss(logits[:, c], np.where(labels == c, 1, -1)) for c in range(5))
+    np.testing.assert_allclose(losses.one_vs_rest(loss, logits, labels), total, rtol=1e-6)
+
+
+def test_crammer_singer_is_the_loss_of_the_margin(batch):
+  logits, labels = batch
+  others = np.where(np.arange(5) == labels[:, None], -np.inf, logits).max(-1)
+  margin = logits[np.arange(40), labels] - others
+  for loss in oracle.USUAL[::3]:
+    found = losses.crammer_singer(loss, logits, labels)
+    np.testing.assert_allclose(found, loss.value(margin), rtol=1e-6)
+  two = logits[:, :2]
+  found = losses.crammer_singer(losses.ExpLoss(), two, labels % 2)
+  binary = losses.ExpLoss()(two[:, 1] - two[:, 0], losses.from_labels01(labels % 2))
+  np.testing.assert_allclose(found, binary, rtol=1e-6)
+
+
+def test_of_equal_scores_the_first_gets_the_gradient():
+  loss = losses.L1HingeLoss()
+  slope = jax.grad(lambda x: losses.crammer_singer(loss, x, jnp.array(1)))(jnp.zeros(4))
+  np.testing.assert_array_equal(slope, [1, -1, 0, 0])
+
+
+@pytest.mark.parametrize("lift", [losses.one_vs_rest, losses.crammer_singer])
+def test_lifted_shapes_masks_and_labels(batch, lift):
+  logits, labels = batch
+  loss = losses.ModifiedHuberLoss()
+  grid = lift(loss, logits.reshape(4, 10, 5), labels.reshape(4, 10))
+  np.testing.assert_array_equal(grid.reshape(40), lift(loss, logits, labels))
+  assert lift(loss, jnp.asarray(logits, jnp.bfloat16), labels).dtype == jnp.bfloat16
+  assert lift(loss, logits, np.int8(labels)).shape == (40,)
+  padded, wrong = jnp.asarray(logits).at[3].set(jnp.nan), labels.copy()
+  wrong[3] = -1
+  where = jnp.arange(40) != 3
+  kept = lambda x: jnp.sum(lift(loss, x, wrong, where=where))
+  found = lift(loss, padded, wrong, where=where)
+  np.testing.assert_array_equal(found, jnp.where(where, lift(loss, logits, labels), 0))
+  slope = jax.grad(kept)(padded)
+  assert np.isfinite(slope).all() and not slope[3].any() and slope[2].any()
+  traced = jax.jit(functools.partial(lift, loss))(logits, wrong)
+  np.testing.assert_array_equal(np.isnan(traced), ~where)
+
+
+def test_pairwise_is_bpr():
+  rng = np.random.default_rng(1)
+  positive, negative = (jnp.asarray(rng.normal(size=(64, k)), jnp.float32) for k in (1, 8))
+  found = losses.pairwise(losses.LogitMarginLoss(), positive, negative)
+  np.testing.assert_allclose(found, -jax.nn.log_sigmoid(positive - negative), rtol=2e-6)
+  assert found.shape == (64, 8)
+  slope = jax.grad(lambda p: losses.pairwise(losses.LogitMarginLoss(), p, 1.0))(2.0)
+  assert float(slope) == pytest.approx(-1 / (1 + np.e), rel=1e-6)
+  for loss in oracle.USUAL[::3]:  # any loss ranks
+    values = losses.pairwise(loss, positive, negative)
+    np.testing.assert_array_equal(values, loss.value(positive - negative))
+  assert losses.pairwise(loss, positive.astype("bfloat16"), negative.astype("bfloat16")).dtype == (
+    jnp.bfloat16
+  )
+
+
+def test_bad_input_is_named():
+  loss, ones = losses.L1HingeLoss(), jnp.ones((4, 3))
+  labels = jnp.zeros(4, jnp.int32)
+  for weight in (0, 1.0, -0.5, 2):
+    with pytest.raises(ValueError, match=r"weighted: positive is .*; it must be"):
+      losses.weighted(loss, positive=weight)
+  with pytest.raises(ValueError, match="WeightedLoss: loss is 'hinge'; it must be a margin loss"):
+    losses.weighted("hinge", positive=0.5)
+  with pytest.raises(ValueError, match="ScaledLoss: factor is 'a'; it must be a positive number"):
+    loss * "a"
+  with pytest.raises(ValueError, match="WeightedLoss: targets must be -1 or 1; found 0"):
+    losses.weighted(loss, positive=0.5)(ones, 0)
+  for name in ("one_vs_rest", "crammer_singer"):
+    lift = getattr(losses, name)
+    with pytest.raises(ValueError, match=rf"{name}: labels must be int\[4\] for logits \[4, 3\]"):
+      lift(loss, ones, labels[:, None])
+    with pytest.raises(ValueError, match=rf"{name}: labels must be int\[4\].*float32\[4\]"):
+      lift(loss, ones, jnp.zeros(4))
+    with pytest.raises(ValueError, match=rf"{name}: labels run from 3 to 3; .* in \[0, 3\)"):
+      lift(loss, ones, labels + 3)
+    with pytest.raises(ValueError, match=rf"{name}: where must be bool\[4\]"):
+      lift(loss, ones, labels, where=jnp.ones(4))
+    with pytest.raises(ValueError, match=rf"{name}: logits must have an axis of classes"):
+      lift(loss, 1.0, 0)
+  with pytest.raises(ValueError, match="must have two classes or more"):
+    losses.crammer_singer(loss, ones[:, :1], labels)
+  weighted = losses.weighted(loss, positive=0.3)
+  with pytest.raises(ValueError, match="it must be a function of the agreement alone"):
+    losses.crammer_singer(weighted, ones, labels)
+  with pytest.raises(ValueError, match="it must be a function of the agreement alone"):
+    losses.pairwise(weighted, ones, ones)
+  with pytest.raises(ValueError, match=r"positive \[4\] and negative \[4, 3\] must have as many"):
+    losses.pairwise(loss, ones[:, 0], ones)
+  with pytest.raises(ValueError, match=r"positive \[4, 2\] and negative \[4, 3\]"):
+    losses.pairwise(loss, ones[:, :2], ones)
+  with pytest.raises(ValueError, match="positive is bfloat16 and negative float32"):
+    losses.pairwise(loss, ones.astype(jnp.bfloat16), ones)

@@ -1,0 +1,221 @@
+"""Forms of a margin loss: weighted by class, over many classes, over pairs of scores.
+
+`2.0 * loss` is a `ScaledLoss`; `weighted` weighs the two targets; `one_vs_rest` and
+`crammer_singer` lift to C classes; `pairwise` ranks.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from vqlab.losses import targets as checks
+from vqlab.losses.margin_loss import MarginLoss, positive_number
+from vqlab.nn.checks import integers_in_range
+from vqlab.nn.dtypes import at_least_float32
+
+
+@dataclass(frozen=True)
+class WeightedLoss:
+  """positive * L where the target is 1, negative * L where it is -1; see `weighted`.
+
+  No function of the agreement (unless the weights are equal): it has no limits, no values without
+  targets, and the kinks of L are at target * kink. It is convex, strictly or strongly so, clipable
+  and differentiable as a function of the output, for either target, where L is.
+  """
+
+  loss: MarginLoss
+  positive: float
+  negative: float
+
+  def __post_init__(self):
+    if not isinstance(self.loss, MarginLoss):
+      raise ValueError(f"WeightedLoss: loss is {self.loss!r}; it must be a margin loss")
+    for name in ("positive", "negative"):
+      weight = positive_number(f"WeightedLoss: {name}", getattr(self, name))
+      object.__setattr__(self, name, weight)
+
+  def __call__(self, output: Any, target: Any, *, where: jax.Array | None = None) -> jax.Array:
+    """The weighted loss of each output. Args, raises: see `MarginLoss.__call__`."""
+    if where is not None:
+      output = checks.outputs("WeightedLoss", output)
+      target = checks.targets("WeightedLoss", target, output, where=where)
+      target = jnp.where(where, target, 1)
+    return self._weigh(lambda o, t: self.loss(o, t, where=where), output, target)
+
+  def value(self, output: Any, target: Any) -> jax.Array:
+    return self._weigh(self.loss.value, output, target)
+
+  def deriv(self, output: Any, target: Any) -> jax.Array:
+    """The derivative by the output."""
+    return self._weigh(self.loss.deriv, output, target)
+
+  def deriv2(self, output: Any, target: Any) -> jax.Array:
+    """The second derivative by the output."""
+    return self._weigh(self.loss.deriv2, output, target)
+
+  def __mul__(self, factor: float) -> "WeightedLoss":
+    factor = positive_number("WeightedLoss: factor", factor)
+    return WeightedLoss(self.loss, factor * self.positive, factor * self.negative)
+
+  __rmul__ = __mul__
+
+  convex = property(lambda self: self.loss.convex)
+  strictly_convex = property(lambda self: self.loss.strictly_convex)
+  strongly_convex = property(lambda self: self.loss.strongly_convex)
+  locally_lipschitz = property(lambda self: self.loss.locally_lipschitz)
+  differentiable = property(lambda self: self.loss.differentiable)
+  twice_differentiable = property(lambda self: self.loss.twice_differentiable)
+  clip_at = property(lambda self: self.loss.clip_at)
+  clipable = property(lambda self: self.loss.clipable)
+
+  @property
+  def margin_based(self) -> bool:
+    return self.positive == self.negative
+
+  @property
+  def lipschitz(self) -> float | None:
+    constant = self.loss.lipschitz
+    return None if constant is None else max(self.positive, self.negative) * constant
+
+  @property
+  def classification_calibrated(self) -> bool:
+    """With unequal weights the sign of least risk turns at another probability than 1/2."""
+    return self.margin_based and self.loss.classification_calibrated
+
+  fisher_consistent = classification_calibrated
+
+  def _weigh(self, function: Any, output: Any, target: Any) -> jax.Array:
+    output = checks.outputs("WeightedLoss", output)
+    target = checks.targets("WeightedLoss", target, output)
+    wide = at_least_float32(output.dtype)
+    weight = jnp.where(target > 0, self.positive, self.negative).astype(wide)
+    return (weight * function(output.astype(wide), target.astype(wide))).astype(output.dtype)
+
+
+def weighted(loss: MarginLoss | WeightedLoss, *, positive: float) -> WeightedLoss:
+  """A loss weighted by `positive` where the target is 1 and 1 - positive where it is -1.
+
+  Weighting again multiplies the weights.
+
+  Raises:
+    ValueError: the weight is not in (0, 1): at either end one class would not count at all.
+  """
+  positive = positive_number("weighted: positive", positive)
+  if positive >= 1:
+    raise ValueError(f"weighted: positive is {positive}; it must be in (0, 1)")
+  if isinstance(loss, WeightedLoss):
+    return WeightedLoss(loss.loss, positive * loss.positive, (1 - positive) * loss.negative)
+  return WeightedLoss(loss, positive, 1 - positive)
+
+
+def one_vs_rest(
+  loss: MarginLoss | WeightedLoss,
+  logits: jax.Array,
+  labels: jax.Array,
+  *,
+  where: jax.Array | None = None,
+) -> jax.Array:
+  """The sum over classes of the loss with target 1 for the label and -1 for every other class.
+
+  Args:
+    logits: float[..., C].
+    labels: int[...] in [0, C); while tracing they cannot be checked, and others give NaN.
+    where: bool[...]; where it is False the result and its gradient are 0, NaN included.
+
+  Returns:
+    [...] in the logits' dtype, added up in float32 at least.
+
+  Raises:
+    ValueError: shapes do not agree, or a known label is no class.
+  """
+  logits, labels, exists = _classes("one_vs_rest", logits, labels, where)
+  classes = jnp.arange(logits.shape[-1], dtype=labels.dtype)
+  targets = jnp.where(classes == labels[..., None], 1, -1).astype(jnp.int32)
+  wide = logits.astype(at_least_float32(logits.dtype))
+  total = jnp.sum(loss(wide, targets), axis=-1)
+  return _masked(total, exists, where).astype(logits.dtype)
+
+
+def crammer_singer(
+  loss: MarginLoss, logits: jax.Array, labels: jax.Array, *, where: jax.Array | None = None
+) -> jax.Array:
+  """The loss of the margin: the label's score minus the best of the others (JMLR 2, 2001).
+
+  With L1HingeLoss it is max(0, 1 + best other - own). Of equal best others the first one gets the
+  gradient. Args, returns, raises: see `one_vs_rest`; also where the loss is weighted by class, or
+  there are fewer than two classes.
+  """
+  _margin_based("crammer_singer", loss)
+  logits, labels, exists = _classes("crammer_singer", logits, labels, where)
+  if logits.shape[-1] < 2:
+    raise ValueError(f"crammer_singer: logits {list(logits.shape)} must have two classes or more")
+  classes = jnp.arange(logits.shape[-1], dtype=labels.dtype)
+  wide = logits.astype(at_least_float32(logits.dtype))
+  own = jnp.take_along_axis(wide, jnp.where(exists, labels, 0)[..., None], axis=-1)
+  others = jnp.where(classes == labels[..., None], -jnp.inf, wide)
+  best = jnp.take_along_axis(wide, jnp.argmax(others, axis=-1, keepdims=True), axis=-1)
+  return _masked(loss.value((own - best)[..., 0]), exists, where).astype(logits.dtype)
+
+
+def pairwise(loss: MarginLoss, positive: jax.Array, negative: jax.Array) -> jax.Array:
+  """The loss of positive - negative, scores of what should rank above and below.
+
+  LogitMarginLoss gives BPR, -log sigmoid(positive - negative) (Rendle et al. 2009). The difference
+  is taken in float32 at least.
+
+  Args:
+    positive: float, as many axes as negative.
+    negative: float of the same dtype; an axis may be 1 on one side: [B, 1] and [B, K] are K
+      negatives for each positive, [N, 1] and [1, M] all pairs.
+
+  Raises:
+    ValueError: shapes or dtypes do not agree, or the loss is weighted by class.
+  """
+  _margin_based("pairwise", loss)
+  positive = checks.outputs("pairwise", positive)
+  negative = checks.outputs("pairwise", negative)
+  sizes = zip(positive.shape, negative.shape, strict=False)
+  if positive.ndim != negative.ndim or any(p != n and 1 not in (p, n) for p, n in sizes):
+    raise ValueError(
+      f"pairwise: positive {list(positive.shape)} and negative {list(negative.shape)} must have "
+      "as many axes, of equal sizes or 1"
+    )
+  if positive.dtype != negative.dtype:
+    raise ValueError(
+      f"pairwise: positive is {positive.dtype} and negative {negative.dtype}; they must be the same"
+    )
+  wide = at_least_float32(positive.dtype)
+  return loss.value(positive.astype(wide) - negative.astype(wide)).astype(positive.dtype)
+
+
+def _margin_based(name: str, loss: Any) -> None:
+  if not isinstance(loss, MarginLoss):
+    raise ValueError(f"{name}: loss is {loss!r}; it must be a function of the agreement alone")
+
+
+def _classes(
+  name: str, logits: jax.Array, labels: jax.Array, where: jax.Array | None
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """Logits and labels without what is masked, and where the labels are classes."""
+  logits, labels = checks.outputs(name, logits), jnp.asarray(labels)
+  if not jnp.issubdtype(labels.dtype, jnp.integer) or logits.shape[:-1] != labels.shape:
+    raise ValueError(
+      f"{name}: labels must be int{list(logits.shape[:-1])} for logits {list(logits.shape)}; "
+      f"found {labels.dtype}{list(labels.shape)}"
+    )
+  if logits.ndim == 0:
+    raise ValueError(f"{name}: logits must have an axis of classes; found a scalar")
+  labels = labels.astype(jnp.int32)
+  if where is not None:
+    checks.mask(name, where, labels.shape)
+    logits = jnp.where(where[..., None], logits, 0)
+    labels = jnp.where(where, labels, 0)
+  integers_in_range(f"{name}: labels", labels, logits.shape[-1])
+  return logits, labels, (labels >= 0) & (labels < logits.shape[-1])
+
+
+def _masked(values: jax.Array, exists: jax.Array, where: jax.Array | None) -> jax.Array:
+  values = jnp.where(exists, values, jnp.nan)
+  return values if where is None else jnp.where(where, values, 0)
