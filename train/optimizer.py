@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from train.config import Optimizer
@@ -41,3 +42,16 @@ def apply(
   """(new params, new optimizer state, global norm of the gradient)."""
   updates, opt_state = optimizer.update(grads, opt_state, params)
   return optax.apply_updates(params, updates), opt_state, optax.tree.norm(grads)
+
+
+def initial(optimizer: optax.GradientTransformation, params: Any) -> State:
+  """The state before the first step."""
+  return State(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+
+
+def update(
+  optimizer: optax.GradientTransformation, grads: Any, state: State
+) -> tuple[State, jax.Array]:
+  """(the state after a step, global norm of the gradient)."""
+  params, opt_state, norm = apply(optimizer, grads, state.opt_state, state.params)
+  return State(state.step + 1, params, opt_state), norm

@@ -63,7 +63,7 @@ def make(experiment: Experiment, own: str, split: Split, finished: dict[str, Any
   def init(key: jax.Array) -> State:
     images = jnp.zeros((1, *split.image_shape), stage.param_dtype)
     params = model.init(key, images)["params"]
-    return State(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+    return optimizers.initial(optimizer, params)
 
   def gradients(
     state: State, context: tuple, batch: Batch, key: jax.Array, *, axis_name: str | None = None
@@ -93,9 +93,9 @@ def make(experiment: Experiment, own: str, split: Split, finished: dict[str, Any
   def step(state: State, context: tuple, batch: Batch, key: jax.Array, *, axis_name=None):
     key = jax.random.fold_in(key, state.step)
     grads, (value, right) = gradients(state, context, batch, key, axis_name=axis_name)
-    params, opt_state, norm = optimizers.apply(optimizer, grads, state.opt_state, state.params)
+    state, norm = optimizers.update(optimizer, grads, state)
     figures = {"loss": value, "accuracy": right, "grad_norm": norm}
-    return State(state.step + 1, params, opt_state), figures
+    return state, figures
 
   def logits_of(params: dict, images: jax.Array) -> jax.Array:
     return model.apply({"params": params}, images_of(images, stage.param_dtype))

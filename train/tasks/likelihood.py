@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
@@ -57,7 +56,7 @@ def make(
 
   def init(key: jax.Array) -> State:
     params = model.init(key, *blank)["params"]
-    return State(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+    return optimizers.initial(optimizer, params)
 
   def train_logits(params, codes, cond, keys):
     if not stage.dropout:
@@ -87,8 +86,8 @@ def make(
   def step(state: State, context: Context, batch: Batch, key: jax.Array, *, axis_name=None):
     key = jax.random.fold_in(key, state.step)
     grads, value = gradients(state, context, batch, key, axis_name=axis_name)
-    params, opt_state, norm = optimizers.apply(optimizer, grads, state.opt_state, state.params)
-    return State(state.step + 1, params, opt_state), {"loss": value, "grad_norm": norm}
+    state, norm = optimizers.update(optimizer, grads, state)
+    return state, {"loss": value, "grad_norm": norm}
 
   def evaluate(state: State, context: Context, batch: Batch) -> Sums:
     codes, cond = inputs(context, batch)

@@ -111,7 +111,7 @@ def make(experiment: Experiment, own: str, split: Split, finished: dict[str, Any
   def init(key: jax.Array) -> State:
     images = jnp.zeros((1, *split.image_shape), stage.param_dtype)
     params = model.init(key, images)["params"]
-    return State(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+    return optimizers.initial(optimizer, params)
 
   def terms(
     params: dict, images: jax.Array, batch: Batch, key: jax.Array, axis_name: str | None = None
@@ -164,8 +164,8 @@ def make(experiment: Experiment, own: str, split: Split, finished: dict[str, Any
   def step(state: State, context: tuple, batch: Batch, key: jax.Array, *, axis_name=None):
     key = jax.random.fold_in(key, state.step)
     grads, (value, means) = gradients(state, context, batch, key, axis_name=axis_name)
-    params, opt_state, norm = optimizers.apply(optimizer, grads, state.opt_state, state.params)
-    return State(state.step + 1, params, opt_state), {"loss": value, **means, "grad_norm": norm}
+    state, norm = optimizers.update(optimizer, grads, state)
+    return state, {"loss": value, **means, "grad_norm": norm}
 
   def evaluate(state: State, context: tuple, batch: Batch) -> Sums:
     del context
