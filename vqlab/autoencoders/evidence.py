@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from vqlab.nn import checks
@@ -55,7 +56,7 @@ def accumulate(
 
   Args:
     mu, logvar: [N, D], a normal a member; variances positive.
-    group_ids: int[N], in [0, G).
+    group_ids: int[N], in [0, G); anything where the mask is False.
     num_groups: G, static.
     mask: bool[N]; members where it is False count for nothing, NaN included, and get no gradient.
     variance: "product" is the product of normals; "harmonic" is the harmonic mean of variances,
@@ -67,33 +68,35 @@ def accumulate(
     ValueError: shapes do not agree, an id is out of range, a group has no members, or `variance`
       is none of the two.
   """
-  _check(mu, logvar, group_ids, num_groups, mask)
+  mu, logvar = jnp.asarray(mu), jnp.asarray(logvar)
+  if mu.ndim != 2 or mu.shape != logvar.shape:
+    raise ValueError(
+      f"accumulate: mu and logvar must be two [N, D]; found {list(mu.shape)}, {list(logvar.shape)}"
+    )
   if variance not in ("product", "harmonic"):
     raise ValueError(f"accumulate: variance is {variance!r}; it must be 'product' or 'harmonic'")
+  ids, counts = members_of("accumulate", group_ids, num_groups, len(mu), mask)
   dtype = at_least_float32(mu.dtype, logvar.dtype)
-  counts = (group_ids >= 0) & (group_ids < num_groups)
-  if mask is not None:
-    counts &= mask
-  counts = counts[:, None] & ~(logvar == jnp.inf)  # NaN counts, and shows
-  mu, logvar = (jnp.where(counts, x, 0).astype(dtype) for x in (mu, logvar))
-  total = lambda x: across_groups(x, group_ids, num_groups, axis_name=axis_name)
+  total = lambda x: across_groups(x, ids, num_groups, axis_name=axis_name)
+  knows = counts[:, None] & ~(logvar == jnp.inf)  # NaN counts, and shows
+  mu, logvar = (jnp.where(knows, x, jnp.zeros((), x.dtype)).astype(dtype) for x in (mu, logvar))
 
   # The greatest log-precision of a group, so that none overflows; it cancels, and so do gradients.
-  weight = lax.stop_gradient(jnp.where(counts, -logvar, -jnp.inf))
-  most = jax.ops.segment_max(weight, group_ids, num_groups)
+  weight = lax.stop_gradient(jnp.where(knows, -logvar, -jnp.inf))
+  most = jax.ops.segment_max(weight, ids, num_groups)
   if axis_name is not None:
     most = lax.pmax(most, axis_name)
   most = jnp.where(jnp.isfinite(most), most, 0)
-  relative = jnp.where(counts, -logvar - most[group_ids], 0)
-  precision = jnp.where(counts, jnp.exp(relative), 0)
+  relative = jnp.where(knows, -logvar - most[ids], 0)
+  precision = jnp.where(knows, jnp.exp(relative), 0)
   sums = total(precision)
   empty = sums == 0
   sums = jnp.where(empty, 1, sums)
   # Weights first: their products with mu can't overflow.
-  means = total(precision / sums[group_ids] * mu)
+  means = total(precision / sums[ids] * mu)
   logvars = -(most + jnp.log(sums))
   if variance == "harmonic":
-    logvars += jnp.log(jnp.maximum(total(counts.astype(dtype)), 1))
+    logvars += jnp.log(jnp.maximum(total(counts.astype(dtype)), 1))[:, None]
   return Normal(means, jnp.where(empty, 0, logvars))
 
 
@@ -118,38 +121,35 @@ def to_members(of_groups: Any, group_ids: jax.Array) -> Any:
   return jax.tree.map(spread, of_groups)
 
 
-def _check(
-  mu: jax.Array, logvar: jax.Array, group_ids: jax.Array, num_groups: int, mask: jax.Array | None
-) -> None:
-  checks.whole_number("accumulate: num_groups", num_groups, least=1)
-  if mu.ndim != 2 or mu.shape != logvar.shape:
-    raise ValueError(
-      f"accumulate: mu and logvar must be two [N, D]; found {list(mu.shape)}, {list(logvar.shape)}"
-    )
-  check_groups("accumulate", group_ids, num_groups, len(mu), mask)
+def members_of(
+  name: str, group_ids: Any, num_groups: int, size: int, mask: Any
+) -> tuple[jax.Array, jax.Array]:
+  """Ids i32[N] and which of them count, bool[N]: those that are in range and not masked.
 
-
-def check_groups(
-  name: str, group_ids: jax.Array, num_groups: int, size: int, mask: jax.Array | None
-) -> None:
-  """Raises ValueError unless ids are int[N] in range, the mask bool[N], and no group is empty."""
-  if group_ids.shape != (size,) or not jnp.issubdtype(group_ids.dtype, jnp.integer):
+  Raises:
+    ValueError: ids are not int[N] in [0, G), the mask not bool[N], or a group is empty, as far as
+      they are known.
+  """
+  checks.whole_number(f"{name}: num_groups", num_groups, least=1)
+  ids = jnp.asarray(group_ids)
+  if ids.shape != (size,) or not jnp.issubdtype(ids.dtype, jnp.integer):
     raise ValueError(
       f"{name}: group_ids must be int[{size}], one an observation; "
-      f"found {group_ids.dtype}{list(group_ids.shape)}"
+      f"found {ids.dtype}{list(ids.shape)}"
     )
-  if mask is not None and (mask.shape != (size,) or mask.dtype != jnp.bool_):
+  mask = jnp.ones(size, jnp.bool_) if mask is None else jnp.asarray(mask)
+  if mask.shape != (size,) or mask.dtype != jnp.bool_:
     raise ValueError(
       f"{name}: mask must be bool[{size}], one an observation; found {mask.dtype}{list(mask.shape)}"
     )
-  ids, counted = checks.known(group_ids), checks.known(True if mask is None else mask)
-  if ids is None or counted is None:
-    return
-  checks.integers_in_range(f"{name}: group_ids", ids, num_groups)
-  missing = set(range(num_groups)) - set(
-    ids[counted].tolist() if mask is not None else ids.tolist()
-  )
-  if missing:
-    raise ValueError(
-      f"{name}: group {min(missing)} of {num_groups} is empty; every group needs an observation"
-    )
+  checks.integers_in_range(f"{name}: group_ids", ids, num_groups, where=mask)
+  ids = ids.astype(jnp.int32)
+  known, counted = checks.known(ids), checks.known(mask)
+  if known is not None and counted is not None:
+    members = np.bincount(known[counted], minlength=num_groups)
+    if not members.all():
+      raise ValueError(
+        f"{name}: group {members.argmin()} of {num_groups} is empty; "
+        "every group needs an observation"
+      )
+  return ids, mask & (ids >= 0) & (ids < num_groups)

@@ -37,7 +37,7 @@ from vqlab.autoencoders.evidence import (
   Variance,
   accumulate,
   across_groups,
-  check_groups,
+  members_of,
   to_members,
 )
 from vqlab.autoencoders.mlvae_networks import MLVAE, ConvMLVAE, Posterior
@@ -83,7 +83,7 @@ class Losses(NamedTuple):
   reconstruction: jax.Array  # f32[N]  -log p(x_i | c, s_i)
   content_kl: jax.Array  # f32[N]  of its group, in equal parts to the members
   style_kl: jax.Array  # f32[N]
-  groups: jax.Array  # f32[]  how many have members, over all devices
+  groups: jax.Array  # f32[]  how many have members, over all devices; at least 1
 
 
 def encode(model: nn.Module, params: dict, x: jax.Array) -> Posterior:
@@ -131,30 +131,31 @@ def forward(
   Raises:
     ValueError: see `accumulate`.
   """
-  check_groups("forward", group_ids, num_groups, len(x), mask)
-  counts = jnp.ones(len(x), jnp.bool_) if mask is None else mask
-  x = jnp.where(counts.reshape(-1, *(1,) * (x.ndim - 1)), x, 0)
+  x = jnp.asarray(x)
+  ids, counts = members_of("forward", group_ids, num_groups, len(x), mask)
+  present = counts if mask is None else jnp.asarray(mask)
+  x = _masked(x, present)
+  # Any group will do for those that are masked. An id out of range that is not gives NaN.
+  ids = jnp.where(present, ids, 0)
   index = jnp.arange(len(x), dtype=jnp.int32) if index is None else index
   posterior = encode(model, params, x)
   content = accumulate(
-    *posterior.content, group_ids, num_groups, mask=mask, variance=variance, axis_name=axis_name
+    *posterior.content, ids, num_groups, mask=present, variance=variance, axis_name=axis_name
   )
-  members = across_groups(
-    counts.astype(content.mu.dtype), group_ids, num_groups, axis_name=axis_name
-  )
+  members = across_groups(counts.astype(content.mu.dtype), ids, num_groups, axis_name=axis_name)
   content_key, style_key = jax.random.split(key)
-  numbers = group_ids if share_content_sample else index
-  shared = to_members(content, group_ids)
+  numbers = ids if share_content_sample else index
+  shared = to_members(content, ids)
   c = shared.sample(_noise(content_key, numbers, shared.mu))
   s = posterior.style.sample(_noise(style_key, index, posterior.style.mu))
   decoded = model.apply({"params": params}, c, s, method="decode")
-  return Output(posterior, content, decoded, group_ids, counts, members)
+  return Output(posterior, content, decoded, ids, present, members)
 
 
 def losses(model: nn.Module, output: Output, x: jax.Array) -> Losses:
   """The terms of the objective for each observation; see `Losses`. x: [N, ...]."""
   mask = output.mask
-  x = jnp.where(mask.reshape(-1, *(1,) * (x.ndim - 1)), x, 0)
+  x = _masked(jnp.asarray(x), mask)
   of_group = normal_kl(*output.content) / jnp.maximum(output.members, 1)
   terms = (
     -model.likelihood.log_prob(output.decoded, x),
@@ -162,14 +163,16 @@ def losses(model: nn.Module, output: Output, x: jax.Array) -> Losses:
     normal_kl(*output.posterior.style),
   )
   groups = jnp.sum((output.members > 0).astype(output.members.dtype))
-  return Losses(*(jnp.where(mask, term, 0) for term in terms), groups)
+  # Of no group at all, all terms are 0, and so are means over groups.
+  return Losses(*(jnp.where(mask, term, 0) for term in terms), jnp.maximum(groups, 1))
 
 
 def loss(terms: Losses, *, content_weight: float = 1.0, style_weight: float = 1.0) -> jax.Array:
   """- sum of the groups' ELBOs / number of groups, in nats.
 
   Of observations spread over devices (`axis_name` of `forward`) it is this device's share; the sum
-  over devices is the loss, and the sum of its gradients is the gradient.
+  over devices is the loss, and the sum of its gradients is the gradient: psum them, but under
+  `shard_map` with `check_vma`, which sums gradients of replicated params itself.
 
   Args:
     terms: of `losses`.
@@ -279,11 +282,9 @@ def generate(
   checks.whole_number("generate: num", num, least=1)
   if content is not None and style is not None:
     raise ValueError("generate: content and style are both given; call decode, nothing is drawn")
-  lead = (
-    () if content is None and style is None else (content if style is None else style).shape[:-1]
-  )
+  given = content if style is None else style
+  lead, dtype = ((), jnp.float32) if given is None else (given.shape[:-1], given.dtype)
   content_key, style_key = jax.random.split(key)
-  dtype = model.param_dtype
 
   def latent(given: jax.Array | None, key: jax.Array, size: int) -> jax.Array:
     if given is not None:
@@ -292,6 +293,11 @@ def generate(
 
   c = latent(content, content_key, model.content_dim)
   return decode(model, params, c, latent(style, style_key, model.style_dim))
+
+
+def _masked(x: jax.Array, mask: jax.Array) -> jax.Array:
+  """Observations [N, ...], 0 where they are masked."""
+  return jnp.where(mask.reshape(-1, *(1,) * (x.ndim - 1)), x, jnp.zeros((), x.dtype))
 
 
 def _noise(key: jax.Array, numbers: jax.Array, like: jax.Array) -> jax.Array:

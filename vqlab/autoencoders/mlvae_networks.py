@@ -1,9 +1,11 @@
 """Networks for ML-VAE: from an observation to its content and style, and back.
 
-Any Linen module will do that has a `likelihood` and the two methods
+Any Linen module will do that has the two methods
 
-    encode(x: [N, ...]) -> Posterior       each observation alone
+    encode(x: [N, ...]) -> Posterior                     each observation alone
     decode(content: [N, C], style: [N, S]) -> [N, ...]   what the likelihood reads
+
+and the attributes `likelihood`, `content_dim` and `style_dim` (which only `generate` asks for).
 
 `MLVAE` is the paper's for MNIST: one hidden layer each way, content and style of 10 dimensions.
 Shapes: N observations, C content dimensions, S style dimensions.
@@ -19,7 +21,7 @@ from jax.typing import DTypeLike
 
 from vqlab.autoencoders.evidence import Normal
 from vqlab.losses.elbo import Bernoulli, Likelihood
-from vqlab.nn import ConvTranspose, at_least_float32
+from vqlab.nn import ConvTranspose, at_least_float32, checks
 
 
 class Posterior(NamedTuple):
@@ -49,7 +51,7 @@ class MLVAE(nn.Module):
   param_dtype: DTypeLike = jnp.float32
 
   def setup(self) -> None:
-    _check_sizes(self, content_dim=self.content_dim, style_dim=self.style_dim)
+    _check_sizes(self, "content_dim", "style_dim", "hidden")
     types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
     self.encoder_layers = [nn.Dense(width, **types) for width in self.hidden]
     self.heads = Heads(self.content_dim, self.style_dim, **types)
@@ -71,7 +73,7 @@ class MLVAE(nn.Module):
 
   def decode(self, content: jax.Array, style: jax.Array) -> jax.Array:
     """[N, C], [N, S] -> [N, ...], in float32 at least."""
-    x = jnp.concatenate([content, style], axis=-1).astype(self.dtype)
+    x = jnp.concatenate([z.astype(self.dtype) for z in (content, style)], axis=-1)
     for layer in self.decoder_layers:
       x = nn.tanh(layer(x))
     x = self.output(x).astype(at_least_float32(self.param_dtype))
@@ -100,9 +102,11 @@ class ConvMLVAE(nn.Module):
   param_dtype: DTypeLike = jnp.float32
 
   def setup(self) -> None:
-    _check_sizes(self, content_dim=self.content_dim, style_dim=self.style_dim, hidden=self.hidden)
+    _check_sizes(self, "content_dim", "style_dim", "channels", "hidden")
     factor = 2 ** len(self.channels)
-    if len(self.shape) != 3 or self.shape[0] % factor or self.shape[1] % factor:
+    if (
+      len(self.shape) != 3 or not self.channels or self.shape[0] % factor or self.shape[1] % factor
+    ):
       raise ValueError(
         f"ConvMLVAE: shape is {list(self.shape)}; it must be [H, W, channels], H and W multiples "
         f"of {factor} for {len(self.channels)} convolutions"
@@ -135,7 +139,7 @@ class ConvMLVAE(nn.Module):
 
   def decode(self, content: jax.Array, style: jax.Array) -> jax.Array:
     """[N, C], [N, S] -> [N, H, W, channels], in float32 at least."""
-    x = jnp.concatenate([content, style], axis=-1).astype(self.dtype)
+    x = jnp.concatenate([z.astype(self.dtype) for z in (content, style)], axis=-1)
     x = nn.relu(self.to_map(nn.relu(self.from_latents(x))))
     x = x.reshape(len(x), *self._map_shape())
     for i, conv in enumerate(self.up):
@@ -162,10 +166,11 @@ class Heads(nn.Module):
     return Posterior(content, style)
 
 
-def _check_sizes(model: nn.Module, **sizes: int) -> None:
-  for name, size in sizes.items():
-    if size < 1:
-      raise ValueError(f"{type(model).__name__}: {name} is {size}; it must be at least 1")
+def _check_sizes(model: nn.Module, *names: str) -> None:
+  for name in names:
+    sizes = getattr(model, name)
+    for size in sizes if isinstance(sizes, tuple) else (sizes,):
+      checks.whole_number(f"{type(model).__name__}: {name}", size, least=1)
 
 
 def _check_observations(model: nn.Module, x: jax.Array) -> None:

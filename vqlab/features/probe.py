@@ -24,6 +24,7 @@ from jax import lax
 from vqlab.features.accuracy_score import fit_classifier
 from vqlab.metrics import accuracy, mean
 from vqlab.nn import checks
+from vqlab.nn.dtypes import at_least_float32
 
 
 class FittedProbe(NamedTuple):
@@ -74,7 +75,8 @@ def fit_probe(
   if features.ndim != 2:
     raise ValueError(f"fit_probe: features must be [N, F]; found {list(features.shape)}")
   center, scale = jnp.mean(features, axis=0), jnp.std(features, axis=0)
-  scale = jnp.where(scale > 0, scale, 1)  # a feature that never changes tells nothing
+  # A feature that never changes tells nothing, whatever rounding makes of its deviation.
+  scale = jnp.where(scale > 1e-5 * jnp.abs(center), scale, 1)
   fitted = fit_classifier(
     key, model, (features - center) / scale, labels,
     num_steps=num_steps, batch_size=batch_size, optimizer=_adam(learning_rate, num_steps),
@@ -148,7 +150,9 @@ def few_shot(
   Raises:
     ValueError: shapes do not agree, or `ways`, `shots` or `num_episodes` is out of range.
   """
-  weights = jnp.ones_like(features) if weights is None else weights
+  dtype = at_least_float32(features.dtype)
+  features = features.astype(dtype)
+  weights = jnp.ones_like(features) if weights is None else weights.astype(dtype)
   if features.ndim != 3 or features.shape != weights.shape:
     raise ValueError(
       "few_shot: features and weights must be [C, P, F]; "
@@ -176,6 +180,7 @@ def _few_shot(
   num_episodes: int,
 ) -> FewShot:
   classes, examples, _ = features.shape
+  features -= jnp.mean(features, axis=(0, 1))  # what all share would drown the distances
 
   def episode(key: jax.Array) -> jax.Array:
     class_key, example_key = jax.random.split(key)
@@ -184,6 +189,7 @@ def _few_shot(
     order = jax.random.permutation(example_key, rows, axis=1, independent=True)
     shown, asked = order[:, :shots], order[:, shots:]
     weight = weights[chosen, shown]
+    weight /= jnp.max(weight, axis=1, keepdims=True)  # so that sums do not overflow
     means = jnp.sum(weight * features[chosen, shown], axis=1) / jnp.sum(weight, axis=1)
     # |x - mean|^2 but for |x|^2, which is the same for all means.
     products = jnp.einsum("wpf,vf->wpv", features[chosen, asked], means)

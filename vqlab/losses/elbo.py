@@ -28,7 +28,13 @@ class Bernoulli:
   """
 
   def log_prob(self, decoded: jax.Array, x: jax.Array) -> jax.Array:
-    """[N, ...] and [N, ...] -> [N], nats, summed over the observation."""
+    """[N, ...] and [N, ...] -> [N], nats, summed over the observation.
+
+    Raises:
+      ValueError: the shapes differ, or observations are bytes.
+    """
+    if x.dtype == jnp.uint8:
+      raise ValueError("Bernoulli: observations are uint8; give values in [0, 1], such as x / 255")
     decoded, x = _pair("Bernoulli", decoded, x)
     return _summed(x * decoded - jax.nn.softplus(decoded))
 
