@@ -4,6 +4,10 @@ import os
 import pathlib
 
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
+# Tests run side by side: threads of a pool would spin for each other's cores, and most of the time
+# of fitting a regression would go there.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Programs here run for milliseconds and compile for seconds: the least optimization of CPU code.
 os.environ["XLA_FLAGS"] = (
   f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0".strip()

@@ -1,7 +1,6 @@
 """A judge of class-conditional samples: a logistic regression that has seen only real images."""
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
 
 from train.data import Split
 
@@ -16,6 +15,8 @@ class Judge:
   """
 
   def __init__(self, train: Split, held_out: Split, *, size: int):
+    from sklearn.linear_model import LogisticRegression  # slow, and few runs have a judge
+
     self._size = size
     self._model = LogisticRegression(max_iter=2000).fit(*_shrunk(train, _TRAINING, size))
     self.accuracy = float(self._model.score(*_shrunk(held_out, _HELD_OUT, size)))

@@ -16,7 +16,6 @@ import numpy as np
 from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from tensorboardX import SummaryWriter
 
 from train.files import whole
 
@@ -29,6 +28,8 @@ class Metrics:
   def __init__(self, folder: pathlib.Path, stage: str, step: int):
     """`step`: the one restored; later lines of the stage go, as that work is done again."""
     self._stage, self._start = stage, time.monotonic()
+    from tensorboardX import SummaryWriter  # slow: it imports PyTorch where that is installed
+
     path = folder / "metrics.jsonl"
     self._start -= _cut_back(path, stage, step)
     self._file = open(path, "a")  # noqa: SIM115 (closed by `close`)

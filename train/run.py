@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from tensorboardX import SummaryWriter
 
 from train import config, experiments, loop, parallel
 from train.checkpoint import Checkpoints, to_host
@@ -230,6 +229,8 @@ def _finish(
   seconds: float,
 ) -> None:
   """Pictures first, the record that all is done last."""
+  from tensorboardX import SummaryWriter  # slow: see report.Metrics
+
   task = result.task
   pictures = task.pictures(result.state, task.context, data[1])
   for title, picture in pictures.items():

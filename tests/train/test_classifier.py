@@ -56,9 +56,9 @@ def test_the_best_are_selected_for_the_labels_asked_for(keep):
     assert set(kept[labels == label]) == set(best)
 
 
-def test_sample_keeps_the_best(tiny_run, classifier_run, train, tmp_path):
+def test_sample_keeps_the_best(tiny_run, classifier_run, here, tmp_path):
   args = ("sample", tiny_run, "--num", 20, "--classifier", classifier_run, "--keep", 0.25)
-  status, out, err = train(*args, "--output", tmp_path / "a.png")
+  status, out, err = here(*args, "--output", tmp_path / "a.png")
   assert status == 0 and "20 samples, the best of 80" in out, err
   with np.load(tmp_path / "a.npz") as saved:
     assert saved["codes"].shape == (20, 4, 4)

@@ -119,8 +119,8 @@ def test_fit_by_pmap_in_two_processes(hierarchy, environment, tmp_path):
   assert shards == sorted(p.name for p in (hierarchy / "extract" / "train").glob("0*"))
 
 
-def test_finished_stages_are_not_done_again(hierarchy, train):
-  status, out, _ = train("fit", TINY2, "--workdir", hierarchy)
+def test_finished_stages_are_not_done_again(hierarchy, here):
+  status, out, _ = here("fit", TINY2, "--workdir", hierarchy)
   assert status == 0
   for words in ("tokenizer: done (8 steps)", "extract: done", "bottom: done (8 steps)"):
     assert words in out
@@ -138,9 +138,9 @@ def digit(tmp_path_factory, done):
   return path
 
 
-def test_sample(hierarchy, train, done, tmp_path):
+def test_sample(hierarchy, here, done, tmp_path):
   args = ("sample", hierarchy, "--num", 4, "--label", 3, "--temperature", 0.9)
-  status, _, err = train(*args, "--output", tmp_path / "a.png")
+  status, _, err = here(*args, "--output", tmp_path / "a.png")
   assert status == 0, err
   with np.load(tmp_path / "a.npz") as saved:
     assert saved["codes_0"].shape == (4, 4, 4) and saved["codes_1"].shape == (4, 8, 8)
@@ -154,9 +154,9 @@ def test_sample(hierarchy, train, done, tmp_path):
     np.testing.assert_array_equal(a, b)
 
 
-def test_upsample_keeps_the_top_and_draws_the_rest(hierarchy, train, done, digit, tmp_path):
+def test_upsample_keeps_the_top_and_draws_the_rest(hierarchy, here, done, digit, tmp_path):
   args = ("upsample", hierarchy, digit, "--label", 0, "--num", 3, "--output", tmp_path)
-  status, _, err = train(*args)
+  status, _, err = here(*args)
   assert status == 0, err
   top = done.stages["extract"].splits[1].examples([0])["codes"][0]
   with np.load(tmp_path / "digit.npz") as saved:
@@ -165,10 +165,10 @@ def test_upsample_keeps_the_top_and_draws_the_rest(hierarchy, train, done, digit
   assert picture(tmp_path / "digit.png").shape[1] > 4.5 * picture(tmp_path / "digit.png").shape[0]
 
 
-def test_inpaint_keeps_what_is_known(hierarchy, train, digit, tmp_path):
+def test_inpaint_keeps_what_is_known(hierarchy, here, digit, tmp_path):
   box = ("--box", 16, 16, 32, 32)
   args = ("inpaint", hierarchy, digit, *box, "--label", 0, "--num", 3, "--margin", 0)
-  status, _, err = train(*args, "--output", tmp_path)
+  status, _, err = here(*args, "--output", tmp_path)
   assert status == 0, err
   with np.load(tmp_path / "digit.npz") as saved:
     drawn = (saved["codes_1"] != saved["codes_1"][:1]).any(axis=0)

@@ -32,16 +32,22 @@ def test_fit_leaves_what_it_promises(tiny_run):
   assert steps == sorted(steps)
 
 
-def test_last_table(tiny_run, train):
-  status, out, err = train("fit", TINY, "--workdir", tiny_run)
+def test_last_table(tiny_run, here):
+  status, out, err = here("fit", TINY, "--workdir", tiny_run)
   assert status == 0 and not err
   for word in ("reconstruction MSE", "PSNR", "code perplexity", "log K", "12 steps, "):
     assert word in out
   assert f"picture: {tiny_run / 'samples.png'}" in out
 
 
-def test_evaluate_gives_the_figures_anew(tiny_run, train):
-  status, out, err = train("evaluate", tiny_run)
+@pytest.fixture(scope="module")
+def evaluated(tiny_run, train) -> tuple[int, str, str]:
+  """What `evaluate` on one device says of the tiny run."""
+  return train("evaluate", tiny_run)
+
+
+def test_evaluate_gives_the_figures_anew(tiny_run, evaluated):
+  status, out, err = evaluated
   assert status == 0 and not err
   for stage in ("tokenizer", "prior"):
     figures = json.loads((tiny_run / stage / "done.json").read_text())["figures"]
@@ -51,8 +57,8 @@ def test_evaluate_gives_the_figures_anew(tiny_run, train):
   assert "judge, on samples" in out and "right" in out
 
 
-def test_evaluate_on_eight_devices_gives_the_same(tiny_run, train):
-  _, one, _ = train("evaluate", tiny_run)
+def test_evaluate_on_eight_devices_gives_the_same(tiny_run, train, evaluated):
+  _, one, _ = evaluated
   status, many, err = train("evaluate", tiny_run, JAX_NUM_CPU_DEVICES="8")
   assert status == 0 and many == one, err
 
@@ -73,12 +79,12 @@ def test_sample(tiny_run, train, tmp_path):
     np.testing.assert_array_equal(saved["codes"], codes)
 
 
-def test_reconstruct(tiny_run, train, tmp_path):
+def test_reconstruct(tiny_run, here, tmp_path):
   rng = np.random.default_rng(0)
   paths = [tmp_path / "colour.jpg", tmp_path / "grey.png"]
   Image.fromarray(rng.integers(0, 256, (50, 70, 3), np.uint8)).save(paths[0])
   Image.fromarray(rng.integers(0, 256, (32, 32), np.uint8)).save(paths[1])
-  status, out, err = train("reconstruct", tiny_run, *paths, "--output", tmp_path / "out")
+  status, out, err = here("reconstruct", tiny_run, *paths, "--output", tmp_path / "out")
   assert status == 0, err
   for path in paths:
     with Image.open(tmp_path / "out" / f"{path.stem}.png") as picture:
@@ -132,8 +138,8 @@ def test_help_reads_well(here, verb):
   assert max(map(len, out.splitlines())) <= 100
 
 
-def test_fit_help_lists_the_fields_with_their_meaning(train):
-  status, out, _ = train("fit", TINY, "--help")
+def test_fit_help_lists_the_fields_with_their_meaning(here):
+  status, out, _ = here("fit", TINY, "--help")
   assert status == 0 and "--tokenizer.codebook.num_codes INT" in out and "(default: 16)" in out
 
 
@@ -263,27 +269,27 @@ def test_damaged_records_are_named(name, damage, tiny_run, tmp_path, capsys, dat
     assert err.startswith(f"error: {folder / name} is damaged") and err.count("\n") == 1, err
 
 
-def test_missing_and_foreign_checkpoints(tiny_run, train, tmp_path):
+def test_missing_and_foreign_checkpoints(tiny_run, here, tmp_path):
 
   folder = tmp_path / "run"
   shutil.copytree(tiny_run, folder)
   shutil.rmtree(folder / "prior/checkpoints")
-  status, _, err = train("evaluate", folder)
+  status, _, err = here("evaluate", folder)
   assert status == 2 and err.count("\n") == 1
   assert f"has no checkpoint of prior: {folder / 'prior/checkpoints'} is missing" in err
   shutil.copytree(folder / "tokenizer/checkpoints", folder / "prior/checkpoints")
-  status, _, err = train("evaluate", folder)
+  status, _, err = here("evaluate", folder)
   assert status == 2 and err.count("\n") == 1, err
 
 
-def test_a_checkpoint_of_another_model_names_leaves_and_fields(tiny_run, train, tmp_path):
+def test_a_checkpoint_of_another_model_names_leaves_and_fields(tiny_run, here, tmp_path):
 
   folder = tmp_path / "run"
   shutil.copytree(tiny_run, folder)
   saved = json.loads((folder / "config.json").read_text())
   saved["config"]["tokenizer"]["codebook"]["dim"] = 5
   (folder / "config.json").write_text(json.dumps(saved))
-  status, _, err = train("evaluate", folder)
+  status, _, err = here("evaluate", folder)
   assert status == 2 and err.count("\n") == 1, err
   assert (
     "is of another model: params.network.from_codes.kernel is (3, 3, 4, 8), not (3, 3, 5" in err
