@@ -102,6 +102,25 @@ def test_masked_members_count_for_nothing_and_get_no_gradient(members):
     assert not np.any(grad[6]) and np.all(np.abs(grad[:6]) > 0)
 
 
+def test_masked_members_may_have_any_id(members):
+  """Padding often has one of none: refused neither here nor under jit."""
+  mask = np.arange(N) != 6
+  expected = accumulate(*members, IDS, 4, mask=mask)
+  for bad in (-1, 4, 99):
+    ids = np.where(mask, IDS, bad).astype(np.int32)
+    for call in (accumulate, together):
+      np.testing.assert_array_equal(call(*members, ids, 4, mask=mask).mu, expected.mu)
+
+
+def test_lists_and_narrow_integers_are_input():
+  many = 200
+  mu, ids = np.arange(many, dtype=np.float32)[:, None], np.arange(many)
+  found = together(mu, np.zeros_like(mu), ids.astype(np.uint8), many)
+  np.testing.assert_array_equal(found.mu, mu)
+  pair = accumulate([[1.0], [3.0]], [[0.0], [0.0]], [0, 0], 1, mask=[True, True])
+  np.testing.assert_allclose(pair.mu, [[2.0]])
+
+
 def test_gradients_are_those_of_the_formula(members, x64):
   from jax.test_util import check_grads
 
@@ -124,6 +143,11 @@ def test_the_harmonic_variance_is_n_times_the_products(members):
     np.broadcast_to(np.array(SIZES)[:, None], (4, D)),
     rtol=1e-5,
   )
+  # Whoever is there counts, however little it knows.
+  for huge in (80.0, 300.0, np.inf):
+    logvar = jnp.array([[0.0], [huge]])
+    two = accumulate(jnp.zeros((2, 1)), logvar, np.zeros(2, np.int32), 1, variance="harmonic")
+    np.testing.assert_allclose(two.logvar, np.log([[2.0]]), rtol=1e-6)
   # Of two: 2 v1 v2 / (v1 + v2), as disentanglement_lib writes it.
   v1, v2 = 0.3, 1.7
   logvar = jnp.log(jnp.array([[v1], [v2]]))

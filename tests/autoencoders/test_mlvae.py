@@ -1,5 +1,6 @@
 """ML-VAE's objective, strategies and operations."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -96,6 +97,33 @@ def test_masked_observations_count_for_nothing(setup):
   close(result[1], without[1], rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("bad", [-1, GROUPS, 99])
+def test_masked_observations_may_have_any_id(setup, bad):
+  x, params = setup
+  mask = np.arange(N) != 8
+  ids = np.where(mask, IDS, bad).astype(np.int32)
+  expected, result = (grad(params, x, KEY, mask=mask, ids=i) for i in (IDS, ids))
+  np.testing.assert_array_equal(result[0][0], expected[0][0])
+  close(result[1], expected[1], rtol=0)
+
+
+def test_of_nothing_the_loss_is_0_and_an_id_of_no_group_shows(setup):
+  x, params = setup
+  (value, _), grads = grad(params, x, KEY, mask=np.zeros(N, bool))
+  assert value == 0 and not any(np.any(g) for g in jax.tree.leaves(grads))
+  (value, _), _ = grad(params, x, KEY, ids=np.where(np.arange(N) == 8, 9, IDS))
+  assert np.isnan(value)
+
+
+def test_binary_observations(setup):
+  x, params = setup
+  (value, _), _ = grad(params, x > 0.5, KEY)
+  (same, _), _ = grad(params, (x > 0.5).astype(jnp.float32), KEY)
+  np.testing.assert_allclose(value, same, rtol=1e-6)
+  with pytest.raises(ValueError, match="observations are uint8; give values in"):
+    objective(params, (x * 255).astype(jnp.uint8), KEY)
+
+
 def test_what_is_drawn_goes_by_the_observations_numbers(setup):
   x, params = setup
   order = np.random.default_rng(0).permutation(N).astype(np.int32)
@@ -169,11 +197,15 @@ def test_interpolate(setup):
 def test_generate_draws_what_is_not_given():
   """With a decoder that copies its latents, what was drawn can be read off."""
 
-  class Copy(mlvae.MLVAE):
+  class Copy(nn.Module):
+    likelihood: Gaussian = Gaussian()
+    content_dim: int = 3
+    style_dim: int = 2
+
     def decode(self, content, style):
       return jnp.concatenate([content, style], axis=-1)
 
-  model = Copy((5,), content_dim=3, style_dim=2, likelihood=Gaussian())
+  model = Copy()
   new = mlvae.generate(model, {}, KEY, 20_000)
   assert new.shape == (20_000, 5)
   np.testing.assert_allclose(new.mean(0), 0, atol=0.03)
@@ -232,6 +264,9 @@ def test_groups_and_observations_over_devices_make_the_same_step(x64):
     (lambda x, p: objective(p, x, KEY, num_groups=4), "forward: group 3 of 4 is empty"),
     (lambda x, p: mlvae.MLVAE((3,), style_dim=0).init(KEY, x), "style_dim is 0; it must be"),
     (lambda x, p: mlvae.ConvMLVAE((6, 6, 1)).init(KEY, x), "H and W multiples of 4 for 2"),
+    (lambda x, p: mlvae.ConvMLVAE((8, 8, 1), channels=()).init(KEY, x), "for 0 convolutions"),
+    (lambda x, p: mlvae.MLVAE((3,), hidden=(0,)).init(KEY, x), "MLVAE: hidden is 0; it must be"),
+    (lambda x, p: mlvae.MLVAE((3,), content_dim=2.5).init(KEY, x), "content_dim is 2.5; it must"),
   ],
 )
 def test_bad_input(setup, call, message):

@@ -141,6 +141,27 @@ def test_accumulated_evidence_is_the_exact_posterior():
     )
 
 
+def test_the_prior_times_ragged_groups_of_likelihoods_is_the_exact_posterior():
+  """With the prior as one more member, groups of any sizes are exact: nothing hangs on n."""
+  truth, _ = make(0)
+  a = truth.loadings[0]
+  precision = np.sum(a**2, axis=1) / SIGMA**2
+  mu = (truth.x - truth.offset) @ a.T / SIGMA**2 / precision  # of the likelihood of each alone
+  ids = np.array([0, 0, 0, 0, 0, 1, 2, 2, 2, 2, 2, 2], np.int32)
+  members = [
+    np.concatenate([z, np.zeros((3, C))])
+    for z in (mu, np.broadcast_to(-np.log(precision), mu.shape))
+  ]
+  found = mlvae.accumulate(*np.float32(members), np.append(ids, [0, 1, 2]).astype(np.int32), 3)
+  noise = truth.loadings[1].T @ truth.loadings[1] + SIGMA**2 * np.eye(F)  # of x given c
+  for group in range(3):
+    x = (truth.x - truth.offset)[ids == group]
+    inverse = np.linalg.inv(np.eye(C) + len(x) * a @ np.linalg.solve(noise, a.T))
+    mean = inverse @ a @ np.linalg.solve(noise, x.sum(0))
+    np.testing.assert_allclose(found.mu[group], mean, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(np.exp(found.logvar[group]), np.diag(inverse), rtol=1e-5)
+
+
 def test_the_bound_is_tight_at_the_optimum_and_has_no_slope_there():
   truth, params = make(0)
   mean, error, grads = estimate(params, truth)

@@ -49,7 +49,7 @@ def test_an_mlp_sees_what_a_linear_probe_cannot():
 def test_of_noise_nothing_is_known():
   rng = np.random.default_rng(0)
   x, y = rng.normal(size=(4000, 2)).astype(np.float32), rng.integers(0, 3, 4000).astype(np.int32)
-  x[:, 1] = 4  # a feature that never changes
+  x[:, 1] = 0.1  # never changes; its standard deviation in float32 is not 0
   model = LinearClassifier(num_classes=3)
   found = score_probe(model, fit_probe(KEY, x[:2000], y[:2000], model=model), x[2000:], y[2000:])
   assert 0 <= found.information < 0.01 and abs(found.accuracy - 1 / 3) < 0.04
@@ -95,6 +95,18 @@ def test_few_shot_of_noise_is_chance_and_of_sure_features_is_one():
   assert abs(found.accuracy - 0.2) < 0.03 and 0 < found.standard_error < 0.01
   sure = noise * 1e-3 + jnp.eye(10)[:, None, :5] + jnp.arange(10.0)[:, None, None]
   assert few_shot(KEY, sure, ways=5, shots=2, num_episodes=200).accuracy == 1
+
+
+def test_few_shot_is_the_same_with_an_offset_and_any_scale_of_weights():
+  rng = np.random.default_rng(2)
+  features = jnp.asarray(rng.normal(size=(10, 8, 5)) + 3 * np.eye(10)[:, None, :5], jnp.float32)
+  weights = jnp.asarray(rng.uniform(0.5, 1, features.shape), jnp.float32)
+  options = {"ways": 5, "shots": 2, "num_episodes": 100}
+  found = few_shot(KEY, features, weights=weights, **options)
+  moved = few_shot(KEY, features + 1000, weights=1e35 * weights, **options)
+  np.testing.assert_allclose(moved.accuracy, found.accuracy, atol=0.005)
+  half = few_shot(KEY, features.astype(jnp.bfloat16), **options)
+  assert half.accuracy.dtype == jnp.float32
 
 
 X, Y = np.zeros((8, 2), np.float32), np.zeros(8, np.int32)

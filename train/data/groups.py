@@ -33,12 +33,12 @@ class Groups:
   """A view of a split whose batches consist of groups; read it as the split itself.
 
   Every batch has one more field, `group` int32[b]: the number of an example's group within the
-  global batch, counted from 0 in order of appearance, so less than the batch size. In what fills
-  up the last batch of an evaluation the last group goes on, under a mask of False.
+  global batch, counted from 0 in order of appearance, so less than the batch size.
 
   Evaluation takes the labels in order, each in chunks of `group_size` of a shuffle that is always
-  the same. Indices given to `examples` and `gather` are the split's own. Safe to read from several
-  threads.
+  the same. Its batches cut no chunk: they are filled up with their last example, whose group goes
+  on under a mask of False. Indices given to `examples` and `gather` are the split's own. Safe to
+  read from several threads.
   """
 
   def __init__(self, split: Split, *, group_size: int, min_group_size: int | None = None):
@@ -109,6 +109,19 @@ class Groups:
     """What is at the given positions, 0..len-1 and ascending, of the order of evaluation."""
     order, chunk = self._fixed
     return Members(order[positions], _counted(chunk[positions]))
+
+  def batch_starts(self, indices: range, batch_size: int) -> np.ndarray:
+    """Where batches of an evaluation of positions `indices` begin, and where the last one ends.
+
+    A batch ends before a group that it would cut, unless the group alone is larger than a batch.
+    """
+    chunk = self._fixed[1][indices.start : indices.stop]
+    begins = indices.start + np.flatnonzero(np.diff(chunk, prepend=-1))
+    starts = [indices.start]
+    while (end := starts[-1] + batch_size) < indices.stop:
+      whole = begins[np.searchsorted(begins, end, side="right") - 1]
+      starts.append(int(whole) if whole > starts[-1] else end)
+    return np.array([*starts, indices.stop])
 
   def _epoch(self, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
     with self._lock:  # threads that need the same epoch wait for the first

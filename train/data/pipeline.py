@@ -105,8 +105,13 @@ def batches_of(split: Examples, indices: range, batch_size: int) -> Iterator[Bat
 def _in_order(
   split: Examples, indices: range, batch_size: int, rows: np.ndarray
 ) -> Iterator[Batch]:
+  if isinstance(split, Groups):
+    starts = split.batch_starts(indices, batch_size)
+  else:
+    starts = np.append(np.arange(indices.start, indices.stop, batch_size), indices.stop)
+
   def make(k: int) -> Batch:
-    first, last = indices.start + k * batch_size, indices.stop - 1
+    first, last = starts[k], starts[k + 1] - 1
     positions = first + rows
     padding = {"index": positions, "mask": positions <= last}
     if isinstance(split, Groups):  # whose numbers count from the global batch's first row
@@ -114,7 +119,7 @@ def _in_order(
       return split.examples(members[rows]) | {"group": group[rows], **padding}
     return split.examples(np.minimum(positions, last)) | padding
 
-  return _read_ahead(split, 0, -(-len(indices) // batch_size), make)
+  return _read_ahead(split, 0, len(starts) - 1, make)
 
 
 def _read_ahead(

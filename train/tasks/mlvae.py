@@ -27,16 +27,20 @@ class MLVAEStage(TrainingStage):
   network: Literal["mlp", "conv"] = field("mlp")
   """mlp: fully connected, the paper's for MNIST; conv: convolutional."""
   content_dim: int = field(10, least=1)
+  """Of what the images of a group share."""
   style_dim: int = field(10, least=1)
+  """Of what each image has of its own."""
   hidden: tuple[int, ...] = field((500,), least=1)
   """Widths of the fully connected layers; conv has one."""
   channels: tuple[int, ...] = field((32, 64), least=1)
   """Of the convolutions, each of which halves the map (network=conv)."""
   likelihood: Literal["bernoulli", "gaussian"] = field("bernoulli")
+  """Of a pixel in [0, 1], given content and style."""
   scale: float = field(0.1, least=1e-6)
   """Standard deviation of a pixel in [0, 1] (likelihood=gaussian)."""
   group_size: int = field(10, least=1)
-  """Most images of a group; those of a label that are left over make a smaller one."""
+  """Most images of a group, at most batch_size; those of a label that are left over make a smaller
+  one."""
   min_group_size: int = field(0, least=0)
   """Fewest images of a training group, whose size is then drawn; 0: group_size."""
   max_shift: int = field(0, least=0)
@@ -49,16 +53,18 @@ class MLVAEStage(TrainingStage):
   """Of the content's KL; 1 and 1 is the ELBO."""
   style_weight: float = field(1.0, least=0)
   """Of the styles' KL."""
-  accumulated: tuple[int, ...] = field((1, 2, 4, 8, 16), least=1)
-  """Numbers of images whose evidence is accumulated for the figures."""
-  probe_steps: int = field(2000, least=0)
-  """Training steps of the classifiers that tell classes from content and from style; 0: none.
-  Only where the held-out classes are those of training."""
-  ways: int = field(20, least=2)
-  """Classes an episode of few-shot classification, where the held-out classes are unseen ones."""
-  shots: tuple[int, ...] = field((1, 5, 10), least=1)
-  """Images shown of each class."""
-  episodes: int = field(1000, least=1)
+  accumulated: tuple[int, ...] = field((1, 2, 4, 8, 16), least=1, may_vary=True)
+  """Numbers of images whose evidence is accumulated for the figures; those that not every class has
+  are left out."""
+  probe_steps: int = field(2000, least=0, may_vary=True)
+  """Training steps of the classifiers that tell classes from content and from style; 0: none. Only
+  of held-out classes that are those of training."""
+  ways: int = field(20, least=2, may_vary=True)
+  """Classes an episode of few-shot classification, of held-out classes that training never saw; all
+  of them where there are fewer."""
+  shots: tuple[int, ...] = field((1, 5, 10), least=1, may_vary=True)
+  """Images shown of each class; classes with no more than the most of these are left out."""
+  episodes: int = field(1000, least=1, may_vary=True)
   """Over which few-shot accuracies are averaged."""
 
 
@@ -102,9 +108,15 @@ def model_of(stage: MLVAEStage, image_shape: tuple[int, int, int]) -> mlvae.MLVA
 def make(experiment: Experiment, own: str, split: Split, finished: dict[str, Any]) -> Task:
   del finished
   stage: MLVAEStage = getattr(experiment, own)
-  sizes = (stage.group_size, stage.min_group_size or None)
-  view = lambda split: Groups(split, group_size=sizes[0], min_group_size=sizes[1])
-  view(split)  # says what is wrong before anything is written
+  if stage.group_size > stage.batch_size:
+    raise BadInput(
+      f"{own}.group_size is {stage.group_size}; it must be at most batch_size, {stage.batch_size}"
+    )
+  view = lambda split: Groups(
+    split, group_size=stage.group_size, min_group_size=stage.min_group_size or None
+  )
+  if len(np.unique(view(split).labels())) < 2:
+    raise BadInput(f"{split.name} has images of one class; groups need at least 2")
   model = model_of(stage, split.image_shape)
   optimizer = optimizers.make(stage.optimizer, stage.steps)
 
@@ -171,7 +183,8 @@ def make(experiment: Experiment, own: str, split: Split, finished: dict[str, Any
     del context
     mask = batch["mask"]
     images = images_of(batch["image"], stage.param_dtype)
-    output, found = terms(state.params, images, batch, jax.random.key(0))
+    key = jax.random.fold_in(jax.random.key(0), batch["index"][0])
+    output, found = terms(state.params, images, batch, key)
     style = output.posterior.style.mu
 
     def error(content: jax.Array) -> metrics.Total:

@@ -4,7 +4,7 @@ Groups are k held-out images of one label, disjoint: every image is in one group
 is one case. Were groups made of a whole batch by its labels, all images of a class would share one
 content and the classifier would have the label from the accumulation itself.
 
-    content_alone    each image's own content                                  (strategy 1)
+    content_alone    each image's own content, k = 1 of the k                  (strategy 1)
     content          that of k images together, the product of their normals   (strategy 2)
     style_alone      each image's own style
     style            that of k images together: what k styles give away between them
@@ -33,19 +33,20 @@ Encode = Callable[[dict, jax.Array], mlvae.Posterior]
 def judge(
   stage: Any, params: dict, encode: Encode, train: Split, held_out: Split
 ) -> dict[str, float]:
-  """Probes where the held-out classes are those of training, else few-shot classification."""
+  """Probes on held-out classes that training has, few-shot classification on those it has not."""
   posterior, labels = encode_all(params, encode, held_out)
-  ks = [k for k in stage.accumulated if k <= np.bincount(labels).max()]
-  figures = {
-    f"content_variance@k={k}": float(
-      np.exp(_together(posterior.content, disjoint_groups(labels, k, 0)).logvar).mean()
-    )
-    for k in ks
-  }
-  if not set(labels) <= set(train.labels()):
-    return figures | _few_shot(stage, posterior, labels, held_out)
-  if stage.probe_steps:
-    figures |= probes(stage, ks, encode_all(params, encode, train), (posterior, labels))
+  known = np.isin(labels, train.labels())
+  counts = np.unique(labels, return_counts=True)[1]
+  figures = {}
+  for k in stage.accumulated:
+    if k <= counts.min():
+      content = _together(posterior.content, disjoint_groups(labels, k, 0))
+      figures[f"content_variance@k={k}"] = float(np.exp(content.logvar).mean())
+  if known.any() and stage.probe_steps:
+    of_known = (jax.tree.map(lambda x: x[known], posterior), labels[known])
+    figures |= probes(stage, encode_all(params, encode, train), of_known)
+  if not known.all():
+    figures |= _few_shot(stage, posterior, np.where(known, -1, labels), held_out)
   return figures
 
 
@@ -72,12 +73,14 @@ _accumulate = jax.jit(mlvae.accumulate, static_argnums=3)
 
 def probes(
   stage: Any,
-  ks: list[int],
   train: tuple[mlvae.Posterior, np.ndarray],
   held_out: tuple[mlvae.Posterior, np.ndarray],
 ) -> dict[str, float]:
   """Accuracies of a linear and of an MLP probe, and what they bound of the information."""
   (posterior, labels), (test, test_labels) = train, held_out
+  # Of sizes that every class has: at each k the same classes are told apart.
+  counts = [np.unique(y, return_counts=True)[1].min() for y in (labels, test_labels)]
+  ks = [k for k in stage.accumulated if k <= min(counts)]
   groups = {k: disjoint_groups(labels, k, 0) for k in ks}
   test_groups = {k: disjoint_groups(test_labels, k, 1) for k in ks}
   classes = int(labels.max()) + 1
@@ -105,30 +108,34 @@ def probes(
       of_all = score(alone, test_normal.mu, test_labels)
       figures[f"{name}_information_{kind}"] = float(of_all.information)
     known = figures[f"content_information_{kind}"] - figures[f"style_information_{kind}"]
-    figures[f"information_gap_{kind}"] = known / float(of_all.entropy)
+    if of_all.entropy > 0:
+      figures[f"information_gap_{kind}"] = known / float(of_all.entropy)
   return figures
 
 
 def _few_shot(
   stage: Any, posterior: mlvae.Posterior, labels: np.ndarray, held_out: Split
 ) -> dict[str, float]:
-  """Unseen classes told by a few images: nearest mean of contents, and of pixels."""
-  classes, counts = np.unique(labels, return_counts=True)
+  """Classes told by a few images: nearest mean of contents, and of pixels. Labels of -1 are of
+  none."""
+  most = max(stage.shots)
+  classes, counts = np.unique(labels[labels >= 0], return_counts=True)
+  classes, counts = classes[counts > most], counts[counts > most]
   if len(classes) < 2:
     return {}
   rows = np.stack([np.flatnonzero(labels == label)[: counts.min()] for label in classes])
-  ways = min(stage.ways, len(classes))
+  options = {"ways": min(stage.ways, len(classes)), "num_episodes": stage.episodes}
   images = held_out.gather(rows.reshape(-1))[0].reshape(*rows.shape, -1) / np.float32(255)
   content = jax.tree.map(lambda x: jnp.asarray(x[rows]), posterior.content)
-  figures = {}
-  for shots in stage.shots:
-    if shots >= rows.shape[1]:
-      continue
-    options = {"ways": ways, "shots": shots, "num_episodes": stage.episodes}
-    key = jax.random.key(0)  # the same episodes
-    precision = jnp.exp(-content.logvar)
-    told = features.few_shot(key, content.mu, weights=precision, **options)
-    figures[f"content_{ways}way@shots={shots}"] = float(told.accuracy)
-    told = features.few_shot(key, jnp.asarray(images), **options)
-    figures[f"pixels_{ways}way@shots={shots}"] = float(told.accuracy)
-  return figures
+  least = jnp.min(content.logvar, axis=(0, 1))  # of each dimension: what counts is relative
+  told = {
+    "content": {"features": content.mu, "weights": jnp.exp(least - content.logvar)},
+    "pixel": {"features": jnp.asarray(images)},
+  }
+  return {
+    f"{name}_{options['ways']}way@shots={shots}": float(
+      features.few_shot(jax.random.key(0), shots=shots, **of, **options).accuracy
+    )
+    for name, of in told.items()
+    for shots in stage.shots
+  }

@@ -18,25 +18,26 @@ def draw(model: Any, params: dict, encode: Encode, split: Groups) -> dict[str, n
   """Sheets of at most ten held-out classes, of each a group and one more image.
 
   reconstructions  rows: images, by their own content (strategy 1), by their group's (strategy 2)
-  swaps            the left column's content in the top row's style
-  interpolations   above: content from one image's to another's in the first one's style; below:
-                   style from one to another with the first one's content
-  generations      the left column's content in new styles; the last two rows: all new
+  swaps            the content of the left column's group in the style of the top row's images,
+                   which are none of any group
+  interpolations   above: content from one group's to another's in the first one's style; below:
+                   style from one image's to another's with the first one's content
+  generations      the content of the left column's group in new styles; the last two rows: new both
   """
   labels = split.labels()
   classes = np.unique(labels)
   classes = classes[np.linspace(0, len(classes) - 1, min(_CLASSES, len(classes))).astype(int)]
-  groups = [np.flatnonzero(labels == label)[: max(2, split.group_size)] for label in classes]
+  members = [np.flatnonzero(labels == label)[: split.group_size + 1] for label in classes]
+  groups = [m[:-1] if len(m) > 1 else m for m in members]
   ids = np.repeat(np.arange(len(groups), dtype=np.int32), list(map(len, groups)))
   firsts = np.unique(ids, return_index=True)[1]  # each group's first image
 
   images, _ = split.gather(np.concatenate(groups))
+  styled, _ = split.gather([m[-1] for m in members])
   posterior = encode(params, jnp.asarray(images))
-  content = mlvae.accumulate(*posterior.content, jnp.asarray(ids), len(groups)).mu
+  content = mlvae.accumulate(*posterior.content, ids, len(groups)).mu
   shown = images[firsts]
-  # Styles are those of each group's last image: none of an image whose content is shown.
-  lasts = np.append(firsts[1:], len(images)) - 1
-  style = posterior.style.mu[lasts]
+  style = encode(params, jnp.asarray(styled)).style.mu
 
   own = mlvae.decode(model, params, posterior.content.mu[firsts], posterior.style.mu[firsts])
   together = mlvae.decode(model, params, content, posterior.style.mu[firsts])
@@ -45,7 +46,7 @@ def draw(model: Any, params: dict, encode: Encode, split: Groups) -> dict[str, n
   count = len(groups)
   return {
     "reconstructions": sheet(np.concatenate([shown, as_bytes(own), as_bytes(together)]), count),
-    "swaps": swap_sheet(shown, images[lasts], as_bytes(swapped)),
+    "swaps": swap_sheet(shown, styled, as_bytes(swapped)),
     "interpolations": _interpolations(model, params, content, posterior.style.mu[firsts]),
     "generations": _generations(model, params, content, shown),
   }

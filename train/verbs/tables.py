@@ -27,10 +27,10 @@ _FIGURES = {  # what a figure is called, and how it is written
   "content_variance": ("variance of the content of k images", "{:.3f}"),
 }
 _OF_PROBES = {
-  "content_alone": ("class by one's content", "{:.1%}"),
-  "content": ("class by k images' content", "{:.1%}"),
-  "style_alone": ("class by one's style", "{:.1%}"),
-  "style": ("class by k images' style", "{:.1%}"),
+  "content_alone": ("class by each image's content (strategy 1)", "{:.1%}"),
+  "content": ("class by k images' content (strategy 2)", "{:.1%}"),
+  "style_alone": ("class by each image's style", "{:.1%}"),
+  "style": ("class by k images' styles together", "{:.1%}"),
   "content_information": ("content on the class, at least", "{:.3f} nats"),
   "style_information": ("style on the class, at least", "{:.3f} nats"),
   "information_gap": ("information gap, of the class' entropy", "{:.3f}"),

@@ -133,7 +133,7 @@ def forward(
   """
   x = jnp.asarray(x)
   ids, counts = members_of("forward", group_ids, num_groups, len(x), mask)
-  present = counts if mask is None else jnp.asarray(mask)
+  present = jnp.ones(len(x), jnp.bool_) if mask is None else jnp.asarray(mask)
   x = _masked(x, present)
   # Any group will do for those that are masked. An id out of range that is not gives NaN.
   ids = jnp.where(present, ids, 0)
