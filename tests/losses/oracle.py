@@ -4,6 +4,8 @@ Nothing here is shared with vqlab: branches by np.where, no special forms but th
 bits would cancel.
 """
 
+import fractions
+
 import numpy as np
 
 from vqlab import losses
@@ -30,8 +32,8 @@ USUAL = [
   losses.DWDMarginLoss(2.5),
 ]
 EXTREME = [
-  *map(losses.SmoothedL1HingeLoss, (0.1, 1e5, 1e-37, 1e37)),
-  *map(losses.DWDMarginLoss, (0.01, 150.0, 1e7, 1e30, 1e-37)),
+  *map(losses.SmoothedL1HingeLoss, (0.1, 1e-3, 1e-6, 3e-8, 1e5, 1e-37, 1e37)),
+  *map(losses.DWDMarginLoss, (0.01, 150.0, 1e7, 1e16, 1e30, 1e-37)),
 ]
 
 
@@ -58,7 +60,7 @@ def _SmoothedL1HingeLoss(loss, a):
   gamma, kink = WIDE(loss.gamma), WIDE(1 - loss.gamma)
   regions = [a >= 1, a >= kink]
   return (
-    np.select(regions, [0 * a, (1 - a) * ((1 - a) / (2 * gamma))], 1 - gamma / 2 - a),
+    np.select(regions, [0 * a, (1 - a) * ((1 - a) / (2 * gamma))], (1 - a) - gamma / 2),
     np.select(regions, [0 * a, (a - 1) / gamma], -1 + 0 * a),
     np.where((kink <= a) & (a <= 1), 1 / gamma, 0),
   )
@@ -74,7 +76,9 @@ def _ModifiedHuberLoss(loss, a):
 
 
 def _DWDMarginLoss(loss, a):
-  q, kink = WIDE(loss.q), WIDE(loss.q / (loss.q + 1))
+  # The exact kink as a float64, none of which lies between 1 and a kink that is rounded to it.
+  exact = fractions.Fraction(loss.q) / (fractions.Fraction(loss.q) + 1)
+  q, kink = WIDE(loss.q), WIDE(min(float(exact), 1 - 2.0**-53))
   log_ratio = -np.log1p(1 / q) - np.log(np.where(a > kink, a, 1))
   return (
     np.where(a <= kink, 1 - a, np.exp(q * log_ratio) / (q + 1)),

@@ -98,7 +98,10 @@ def test_every_number_of_16_bits(dtype, loss):
     assert errors.max() <= 0.51, (order, every[finite][np.argmax(errors)])
 
 
-@pytest.mark.parametrize("loss", oracle.USUAL[3:], ids=repr)
+SMALL = [*map(losses.SmoothedL1HingeLoss, (1e-3, 1e-6, 3e-8)), losses.DWDMarginLoss(1e17)]
+
+
+@pytest.mark.parametrize("loss", [*oracle.USUAL[3:], *SMALL], ids=repr)
 def test_float64(loss, x64):
   rng = np.random.default_rng(1)
   a = np.concatenate([rng.uniform(-3, 3, 20_000), rng.uniform(-40, 40, 20_000), [0.0, 1e30, -1e30]])
