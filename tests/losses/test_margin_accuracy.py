@@ -62,7 +62,8 @@ def test_as_users_compile():
 import numpy as np
 from tests.losses import oracle
 from tests.losses.test_margin_accuracy import promised, three
-for loss in oracle.USUAL[3:]:
+from vqlab.losses import SmoothedL1HingeLoss
+for loss in (*oracle.USUAL[3:], SmoothedL1HingeLoss(3e-8)):
   a = oracle.grid(loss)[::5]
   for order, found in enumerate(three(loss, a)):
     worst = oracle.ulps(found, oracle.truth(loss, order, a)).max()
