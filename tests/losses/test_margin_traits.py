@@ -19,8 +19,8 @@ from vqlab import losses
 LOSSES = [*oracle.USUAL, losses.SmoothedL1HingeLoss(0.3), losses.DWDMarginLoss(0.4)]
 every_loss = pytest.mark.parametrize("loss", LOSSES, ids=repr)
 
-# Multiples of 1/8 are exact in float64, and so are their midpoints.
-GRID = np.arange(-160, 161) / 8
+# Multiples of 1/4 are exact in float64, and so are their midpoints.
+GRID = np.arange(-80, 81) / 4
 
 
 class Function(NamedTuple):
@@ -136,7 +136,7 @@ def find_clip(pair):
   return None
 
 
-OUTPUTS = np.unique(np.concatenate([np.linspace(-12, 12, 4801), [0.0], 2.0 ** -np.arange(1, 30)]))
+OUTPUTS = np.unique(np.concatenate([np.linspace(-12, 12, 2401), [0.0], 2.0 ** -np.arange(1, 30)]))
 OUTPUTS = np.unique(np.concatenate([OUTPUTS, -OUTPUTS]))
 
 
