@@ -113,11 +113,11 @@ def grid(loss):
   """float32 agreements of all magnitudes, and the neighbours of every kink."""
   rng = np.random.default_rng(0)
   exponents = np.arange(-149.0, 128)[:, None]
-  spread = (2.0**exponents * rng.uniform(1, 2, (len(exponents), 40))).ravel()
+  spread = (2.0**exponents * rng.uniform(1, 2, (len(exponents), 30))).ravel()
   parts = [
-    rng.uniform(-2, 2, 30_000),
-    rng.uniform(-20, 20, 30_000),
-    rng.uniform(-110, 110, 30_000),
+    rng.uniform(-2, 2, 20_000),
+    rng.uniform(-20, 20, 20_000),
+    rng.uniform(-110, 110, 20_000),
     spread,
     -spread,
     [0.0, -0.0, 1e30, -1e30, 1e-45, -1e-45],
@@ -126,7 +126,7 @@ def grid(loss):
     kink = np.float32(kink)
     steps = np.arange(-40, 41, dtype=np.int32)
     bits = kink.view(np.int32) + steps if kink else steps & np.int32(0x7FFFFFFF)
-    parts += [bits.astype(np.int32).view(np.float32), kink * rng.uniform(0.5, 20, 3000)]
+    parts += [bits.astype(np.int32).view(np.float32), kink * rng.uniform(0.5, 20, 2000)]
   with np.errstate(over="ignore"):
     a = np.concatenate([np.asarray(part).astype(np.float32) for part in parts])
   return a[np.isfinite(a)]

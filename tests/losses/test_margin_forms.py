@@ -117,16 +117,18 @@ def test_lifted_shapes_masks_and_labels(batch, lift):
   logits, labels = batch
   loss = losses.ModifiedHuberLoss()
   grid = lift(loss, logits.reshape(4, 10, 5), labels.reshape(4, 10))
-  np.testing.assert_array_equal(grid.reshape(40), lift(loss, logits, labels))
-  assert lift(loss, jnp.asarray(logits, jnp.bfloat16), labels).dtype == jnp.bfloat16
-  assert lift(loss, logits, np.int8(labels)).shape == (40,)
+  shape_of = functools.partial(jax.eval_shape, functools.partial(lift, loss))
+  assert shape_of(logits.astype(jnp.bfloat16), labels).dtype == jnp.bfloat16
   padded, wrong = jnp.asarray(logits).at[3].set(jnp.nan), labels.copy()
   wrong[3] = -1
   where = jnp.arange(40) != 3
-  kept = lambda x: jnp.sum(lift(loss, x, wrong, where=where))
-  found = lift(loss, padded, wrong, where=where)
-  np.testing.assert_array_equal(found, jnp.where(where, lift(loss, logits, labels), 0))
-  slope = jax.grad(kept)(padded)
+  all_right = lift(loss, logits, np.int8(labels))
+  np.testing.assert_array_equal(grid.reshape(40), all_right)
+  np.testing.assert_array_equal(
+    lift(loss, padded, wrong, where=where), np.where(where, all_right, 0)
+  )
+  kept = lambda x, labels: jnp.sum(lift(loss, x, labels, where=where))
+  slope = jax.jit(jax.grad(kept))(padded, wrong)
   assert np.isfinite(slope).all() and not slope[3].any() and slope[2].any()
   run = jax.jit(lambda x, labels: jax.vjp(lambda x: lift(loss, x, labels), x))
   traced, back = run(logits, wrong)
@@ -139,16 +141,21 @@ def test_pairwise_is_bpr():
   rng = np.random.default_rng(1)
   positive, negative = (jnp.asarray(rng.normal(size=(64, k)), jnp.float32) for k in (1, 8))
   bpr = functools.partial(losses.pairwise, losses.LogitMarginLoss())
-  found, back = jax.vjp(bpr, positive, negative)
+
+  @jax.jit
+  def run(positive, negative):
+    half = positive.astype("bfloat16")
+    found, back = jax.vjp(bpr, positive, negative)
+    return found, back(jnp.ones_like(found)), half, bpr(half, 0.25), bpr(0.25, half)
+
+  found, (up, down), half, *halves = run(positive, negative)
   difference = np.float64(positive - negative)
   np.testing.assert_allclose(found, np.logaddexp(0, -difference), rtol=1e-6)
   slope = -1 / (1 + np.exp(difference))
-  up, down = back(jnp.ones((64, 8)))
   np.testing.assert_allclose(up, slope.sum(1, keepdims=True), rtol=1e-6)
   np.testing.assert_allclose(down, -slope, rtol=1e-6)
   assert float(bpr(2.0, 1.0)) == pytest.approx(np.log1p(np.exp(-1)), rel=1e-6)
-  half = positive.astype("bfloat16")
-  for found, other in ((bpr(half, 0.25), 1.0), (bpr(0.25, half), -1.0)):  # a number has no dtype
+  for found, other in zip(halves, (1.0, -1.0), strict=True):  # Python's numbers have no dtype
     assert found.dtype == jnp.bfloat16 and found.shape == half.shape
     margin = other * (np.float64(half) - 0.25)
     np.testing.assert_allclose(np.float64(found), np.logaddexp(0, -margin), rtol=2**-8)

@@ -215,8 +215,11 @@ def test_of_scaled_losses(loss):
   assert (0.25 * (2.0 * loss)).lipschitz == (None if not loss.lipschitz else 0.5 * loss.lipschitz)
 
 
-@every_loss
-@pytest.mark.parametrize("positive", [0.3, 0.5])
+@pytest.mark.parametrize(
+  ("loss", "positive"),
+  [*((loss, 0.3) for loss in LOSSES), (losses.LogitMarginLoss(), 0.5)],
+  ids=repr,
+)
 def test_of_weighted_losses(loss, positive):
   weighted = losses.weighted(loss, positive=positive)
   assert weighted.name == "WeightedLoss"
