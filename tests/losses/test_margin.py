@@ -149,10 +149,10 @@ def test_derivatives_by_the_output():
   for loss in (losses.LogitMarginLoss(), losses.ModifiedHuberLoss()):
     agreement = output * target.astype(jnp.float32)
     np.testing.assert_array_equal(loss(output, target), loss.value(agreement))
-    slope = jax.vmap(jax.grad(loss))(output, target)
+    slope = jax.jit(jax.vmap(jax.grad(loss)))(output, target)
     np.testing.assert_array_equal(loss.deriv(output, target), slope)
     np.testing.assert_array_equal(slope, np.asarray(target) * np.asarray(loss.deriv(agreement)))
-    curvature = jax.vmap(jax.grad(jax.grad(loss)))(output, target)
+    curvature = jax.jit(jax.vmap(jax.grad(jax.grad(loss))))(output, target)
     np.testing.assert_array_equal(loss.deriv2(output, target), curvature)
 
 
