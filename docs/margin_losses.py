@@ -67,7 +67,11 @@ The losses of LossFunctions.jl (v1.2.2) as functions of the agreement a = target
 ![Values and derivatives of all eleven](margin_losses.png)
 
 L (blue), L' (orange) and L'' (green, dashed). A filled dot is the value at a kink or a jump, by the
-convention of LossFunctions.jl; it is what jax.grad returns there. gamma = 0.5, q = 1.
+convention of LossFunctions.jl; of L' and L'' it is what jax.grad of L and of L' returns there.
+gamma = 0.5, q = 1.
+
+A factor or a weight multiplies what L came out as: where L itself leaves the normal float32
+numbers, 1e10 * ExpLoss() at 90 or 1e-10 * ExpLoss() at -95, the product is 0 or infinite as L is.
 
 ## Formulas
 """

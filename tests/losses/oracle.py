@@ -4,6 +4,8 @@ Nothing here is shared with vqlab: branches by np.where, no special forms but th
 bits would cancel.
 """
 
+import fractions
+
 import numpy as np
 
 from vqlab import losses
@@ -30,8 +32,8 @@ USUAL = [
   losses.DWDMarginLoss(2.5),
 ]
 EXTREME = [
-  *map(losses.SmoothedL1HingeLoss, (0.1, 1e5, 1e-37, 1e37)),
-  *map(losses.DWDMarginLoss, (0.01, 150.0, 1e7, 1e30, 1e-37)),
+  *map(losses.SmoothedL1HingeLoss, (0.1, 1e-3, 1e-6, 3e-8, 1e5, 1e-37, 1e37)),
+  *map(losses.DWDMarginLoss, (0.01, 150.0, 1e7, 1e16, 1e30, 1e-37)),
 ]
 
 
@@ -58,7 +60,7 @@ def _SmoothedL1HingeLoss(loss, a):
   gamma, kink = WIDE(loss.gamma), WIDE(1 - loss.gamma)
   regions = [a >= 1, a >= kink]
   return (
-    np.select(regions, [0 * a, (1 - a) * ((1 - a) / (2 * gamma))], 1 - gamma / 2 - a),
+    np.select(regions, [0 * a, (1 - a) * ((1 - a) / (2 * gamma))], (1 - a) - gamma / 2),
     np.select(regions, [0 * a, (a - 1) / gamma], -1 + 0 * a),
     np.where((kink <= a) & (a <= 1), 1 / gamma, 0),
   )
@@ -74,7 +76,9 @@ def _ModifiedHuberLoss(loss, a):
 
 
 def _DWDMarginLoss(loss, a):
-  q, kink = WIDE(loss.q), WIDE(loss.q / (loss.q + 1))
+  # The exact kink as a float64, none of which lies between 1 and a kink that is rounded to it.
+  exact = fractions.Fraction(loss.q) / (fractions.Fraction(loss.q) + 1)
+  q, kink = WIDE(loss.q), WIDE(min(float(exact), 1 - 2.0**-53))
   log_ratio = -np.log1p(1 / q) - np.log(np.where(a > kink, a, 1))
   return (
     np.where(a <= kink, 1 - a, np.exp(q * log_ratio) / (q + 1)),
@@ -109,11 +113,11 @@ def grid(loss):
   """float32 agreements of all magnitudes, and the neighbours of every kink."""
   rng = np.random.default_rng(0)
   exponents = np.arange(-149.0, 128)[:, None]
-  spread = (2.0**exponents * rng.uniform(1, 2, (len(exponents), 40))).ravel()
+  spread = (2.0**exponents * rng.uniform(1, 2, (len(exponents), 30))).ravel()
   parts = [
-    rng.uniform(-2, 2, 30_000),
-    rng.uniform(-20, 20, 30_000),
-    rng.uniform(-110, 110, 30_000),
+    rng.uniform(-2, 2, 20_000),
+    rng.uniform(-20, 20, 20_000),
+    rng.uniform(-110, 110, 20_000),
     spread,
     -spread,
     [0.0, -0.0, 1e30, -1e30, 1e-45, -1e-45],
@@ -122,7 +126,7 @@ def grid(loss):
     kink = np.float32(kink)
     steps = np.arange(-40, 41, dtype=np.int32)
     bits = kink.view(np.int32) + steps if kink else steps & np.int32(0x7FFFFFFF)
-    parts += [bits.astype(np.int32).view(np.float32), kink * rng.uniform(0.5, 20, 3000)]
+    parts += [bits.astype(np.int32).view(np.float32), kink * rng.uniform(0.5, 20, 2000)]
   with np.errstate(over="ignore"):
     a = np.concatenate([np.asarray(part).astype(np.float32) for part in parts])
   return a[np.isfinite(a)]

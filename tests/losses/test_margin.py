@@ -149,10 +149,10 @@ def test_derivatives_by_the_output():
   for loss in (losses.LogitMarginLoss(), losses.ModifiedHuberLoss()):
     agreement = output * target.astype(jnp.float32)
     np.testing.assert_array_equal(loss(output, target), loss.value(agreement))
-    slope = jax.vmap(jax.grad(loss))(output, target)
+    slope = jax.jit(jax.vmap(jax.grad(loss)))(output, target)
     np.testing.assert_array_equal(loss.deriv(output, target), slope)
     np.testing.assert_array_equal(slope, np.asarray(target) * np.asarray(loss.deriv(agreement)))
-    curvature = jax.vmap(jax.grad(jax.grad(loss)))(output, target)
+    curvature = jax.jit(jax.vmap(jax.grad(jax.grad(loss))))(output, target)
     np.testing.assert_array_equal(loss.deriv2(output, target), curvature)
 
 
@@ -214,19 +214,44 @@ def test_labels01():
     losses.from_labels01(jnp.array([1j]))
 
 
-@pytest.mark.parametrize("value", [0, -1.0, math.nan, math.inf, True, "1", None, jnp.ones(()), 1j])
+@pytest.mark.parametrize(
+  "value",
+  [
+    0,
+    -1.0,
+    math.nan,
+    math.inf,
+    pytest.param(10**400, id="10^400"),
+    True,
+    "1",
+    None,
+    jnp.ones(()),
+    1j,
+  ],
+)
 def test_bad_parameters_are_named(value):
   with pytest.raises(ValueError, match=r"SmoothedL1HingeLoss: gamma is .*; it must be a positive"):
     losses.SmoothedL1HingeLoss(value)
-  with pytest.raises(ValueError, match=r"DWDMarginLoss: q is .*; it must be a positive number"):
+  with pytest.raises(ValueError, match=r"q is .*; it must be a positive (Python )?number"):
     losses.DWDMarginLoss(q=value)
-  with pytest.raises(ValueError, match=r"ScaledLoss: factor is .*; it must be a positive number"):
+  with pytest.raises(ValueError, match=r"factor is .*; it must be a positive (Python )?number"):
     losses.ScaledLoss(losses.ExpLoss(), value)
 
 
 def test_parameters_that_float32_cannot_hold_are_named():
   with pytest.raises(ValueError, match=r"q is 1e-40; it must be in \[1e-37, 1e37\]"):
     losses.DWDMarginLoss(1e-40)
+  with pytest.raises(ValueError, match=r"q is float32\[2\]; it must be a positive Python number"):
+    losses.DWDMarginLoss(jnp.ones(2))
+
+
+def test_kinks_that_float64_rounds_to_1():
+  """Below 1 stays below: at a = 1 the exact kinks are behind."""
+  assert losses.SmoothedL1HingeLoss(1e-20).kinks2 == (1.0,)
+  loss = losses.DWDMarginLoss(1e16)
+  found = [float(f(1.0)) for f in (loss.value, loss.deriv, loss.deriv2, jax.grad(loss.deriv2))]
+  true = np.exp(-1) * np.array([1e-16, -1, 1e16, -1e32])
+  np.testing.assert_allclose(found, true, rtol=1e-5)
 
 
 def test_bad_outputs_and_targets_are_named():
@@ -253,3 +278,20 @@ def test_bad_outputs_and_targets_are_named():
   with pytest.raises(ValueError, match=r"outputs \[2\] and targets \[3\]"):
     jax.jit(loss)(jnp.ones(2), ones)  # shapes are known while tracing
   jax.jit(loss)(ones, 0.5 * ones)  # values are not
+  for where in (None, jnp.ones((), bool)):
+    with pytest.raises(ValueError, match=r"outputs \[\] and targets \[3\] must have one shape"):
+      loss(1.0, ones, where=where)
+
+
+@pytest.mark.parametrize(
+  "value", ["a", None, ["a"], [[1], [1, 1]], pytest.param(10**400, id="10^400")]
+)
+def test_what_is_no_number_is_named(value):
+  loss = losses.L1HingeLoss()
+  with pytest.raises(ValueError, match=r"L1HingeLoss: outputs are .*; they must be numbers"):
+    loss(value, 1)
+  with pytest.raises(ValueError, match=r"from_labels01: labels are .*; they must be numbers"):
+    losses.from_labels01(value)
+  if value is not None:  # which is no target
+    with pytest.raises(ValueError, match=r"L1HingeLoss: targets are .*; they must be numbers"):
+      loss(1.0, value)

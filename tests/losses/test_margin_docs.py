@@ -1,5 +1,6 @@
 """docs/margin_losses.md is what its generator writes, and names every loss."""
 
+import dataclasses
 import importlib.util
 import pathlib
 
@@ -35,6 +36,18 @@ def test_the_table_is_of_the_flags(generator):
   assert table["ZeroOneLoss"]["calibrated"] == "no" and table["DWDMarginLoss"]["clips at"] == "-"
   names = {name for name in losses.__all__ if name.endswith("Loss")}
   assert names - set(table) == {"HingeLoss", "MarginLoss", "ScaledLoss", "WeightedLoss"}
+
+
+def test_symbols_are_the_points_of_the_flags(generator):
+  for loss, *_ in generator.ROWS:
+    parameters = dataclasses.asdict(loss)
+    symbols = generator.SYMBOLS.get(loss.name, {})
+    assert bool(symbols) == bool(parameters)
+    for other in (0.3, 1.7):
+      loss = type(loss)(**dict.fromkeys(parameters, other))
+      for flag, text in symbols.items():
+        points = [eval(formula, dataclasses.asdict(loss)) for formula in text.split(",")]
+        assert points == pytest.approx(getattr(loss, flag), rel=1e-15)
 
 
 def test_it_draws(generator, tmp_path):

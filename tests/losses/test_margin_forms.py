@@ -19,7 +19,7 @@ def batch():
 
 def test_scaled_losses():
   a = jnp.linspace(-3, 3, 61)
-  for loss in oracle.PLAIN[::3]:
+  for loss in oracle.PLAIN[::4]:
     scaled = 2.5 * loss
     assert scaled == losses.ScaledLoss(loss, 2.5) == loss * 2.5 and hash(scaled) == hash(loss * 2.5)
     for name in ("value", "deriv", "deriv2"):
@@ -51,7 +51,7 @@ def test_weighted_losses(batch):
     for name in ("__call__", "value", "deriv", "deriv2"):
       found = getattr(weighted, name)(output, target)
       np.testing.assert_allclose(found, weight * getattr(loss, name)(output, target), rtol=1e-6)
-    slope = jax.vmap(jax.grad(weighted))(output, target)
+    slope = jax.jit(jax.vmap(jax.grad(weighted)))(output, target)
     np.testing.assert_allclose(slope, weighted.deriv(output, target), rtol=1e-6)
 
 
@@ -86,10 +86,30 @@ def test_crammer_singer_is_the_loss_of_the_margin(batch):
   np.testing.assert_allclose(found, binary, rtol=1e-6)
 
 
+@jax.jit
+@jax.value_and_grad
+def hinge_and_slope(logits, label):
+  return losses.crammer_singer(losses.L1HingeLoss(), logits, label)
+
+
 def test_of_equal_scores_the_first_gets_the_gradient():
-  loss = losses.L1HingeLoss()
-  slope = jax.grad(lambda x: losses.crammer_singer(loss, x, jnp.array(1)))(jnp.zeros(4))
+  slope = hinge_and_slope(np.zeros(4, np.float32), 1)[1]
   np.testing.assert_array_equal(slope, [1, -1, 0, 0])
+
+
+@pytest.mark.parametrize("label", [0, 1, 3])
+def test_classes_out_of_the_question(label):
+  """Where every other logit is -inf there is no mistake to make, whichever the label is."""
+  logits = np.full(4, -np.inf, np.float32)
+  logits[label] = 0.3
+  value, slope = hinge_and_slope(logits, label)
+  assert float(value) == 0
+  np.testing.assert_array_equal(slope, 0)
+  logits[(label + 2) % 4] = 0.1
+  value, slope = hinge_and_slope(logits, label)
+  assert float(value) == pytest.approx(0.8, rel=1e-6)
+  others = np.arange(4)
+  np.testing.assert_array_equal(slope, 1.0 * (others == (label + 2) % 4) - (others == label))
 
 
 @pytest.mark.parametrize("lift", [losses.one_vs_rest, losses.crammer_singer])
@@ -97,29 +117,48 @@ def test_lifted_shapes_masks_and_labels(batch, lift):
   logits, labels = batch
   loss = losses.ModifiedHuberLoss()
   grid = lift(loss, logits.reshape(4, 10, 5), labels.reshape(4, 10))
-  np.testing.assert_array_equal(grid.reshape(40), lift(loss, logits, labels))
-  assert lift(loss, jnp.asarray(logits, jnp.bfloat16), labels).dtype == jnp.bfloat16
-  assert lift(loss, logits, np.int8(labels)).shape == (40,)
+  shape_of = functools.partial(jax.eval_shape, functools.partial(lift, loss))
+  assert shape_of(logits.astype(jnp.bfloat16), labels).dtype == jnp.bfloat16
   padded, wrong = jnp.asarray(logits).at[3].set(jnp.nan), labels.copy()
   wrong[3] = -1
   where = jnp.arange(40) != 3
-  kept = lambda x: jnp.sum(lift(loss, x, wrong, where=where))
-  found = lift(loss, padded, wrong, where=where)
-  np.testing.assert_array_equal(found, jnp.where(where, lift(loss, logits, labels), 0))
-  slope = jax.grad(kept)(padded)
+  all_right = lift(loss, logits, np.int8(labels))
+  np.testing.assert_array_equal(grid.reshape(40), all_right)
+  np.testing.assert_array_equal(
+    lift(loss, padded, wrong, where=where), np.where(where, all_right, 0)
+  )
+  kept = lambda x, labels: jnp.sum(lift(loss, x, labels, where=where))
+  slope = jax.jit(jax.grad(kept))(padded, wrong)
   assert np.isfinite(slope).all() and not slope[3].any() and slope[2].any()
-  traced = jax.jit(functools.partial(lift, loss))(logits, wrong)
+  run = jax.jit(lambda x, labels: jax.vjp(lambda x: lift(loss, x, labels), x))
+  traced, back = run(logits, wrong)
   np.testing.assert_array_equal(np.isnan(traced), ~where)
+  (slope,) = back(jnp.ones(40))  # NaN as well: what is not known to be wrong must not train
+  np.testing.assert_array_equal(np.isnan(slope), np.tile(~where[:, None], 5))
 
 
 def test_pairwise_is_bpr():
   rng = np.random.default_rng(1)
   positive, negative = (jnp.asarray(rng.normal(size=(64, k)), jnp.float32) for k in (1, 8))
-  found = losses.pairwise(losses.LogitMarginLoss(), positive, negative)
-  np.testing.assert_allclose(found, -jax.nn.log_sigmoid(positive - negative), rtol=2e-6)
-  assert found.shape == (64, 8)
-  slope = jax.grad(lambda p: losses.pairwise(losses.LogitMarginLoss(), p, 1.0))(2.0)
-  assert float(slope) == pytest.approx(-1 / (1 + np.e), rel=1e-6)
+  bpr = functools.partial(losses.pairwise, losses.LogitMarginLoss())
+
+  @jax.jit
+  def run(positive, negative):
+    half = positive.astype("bfloat16")
+    found, back = jax.vjp(bpr, positive, negative)
+    return found, back(jnp.ones_like(found)), half, bpr(half, 0.25), bpr(0.25, half)
+
+  found, (up, down), half, *halves = run(positive, negative)
+  difference = np.float64(positive - negative)
+  np.testing.assert_allclose(found, np.logaddexp(0, -difference), rtol=1e-6)
+  slope = -1 / (1 + np.exp(difference))
+  np.testing.assert_allclose(up, slope.sum(1, keepdims=True), rtol=1e-6)
+  np.testing.assert_allclose(down, -slope, rtol=1e-6)
+  assert float(bpr(2.0, 1.0)) == pytest.approx(np.log1p(np.exp(-1)), rel=1e-6)
+  for found, other in zip(halves, (1.0, -1.0), strict=True):  # Python's numbers have no dtype
+    assert found.dtype == jnp.bfloat16 and found.shape == half.shape
+    margin = other * (np.float64(half) - 0.25)
+    np.testing.assert_allclose(np.float64(found), np.logaddexp(0, -margin), rtol=2**-8)
   for loss in oracle.USUAL[::3]:  # any loss ranks
     values = losses.pairwise(loss, positive, negative)
     np.testing.assert_array_equal(values, loss.value(positive - negative))
@@ -136,7 +175,9 @@ def test_bad_input_is_named():
       losses.weighted(loss, positive=weight)
   with pytest.raises(ValueError, match="WeightedLoss: loss is 'hinge'; it must be a margin loss"):
     losses.weighted("hinge", positive=0.5)
-  with pytest.raises(ValueError, match="ScaledLoss: factor is 'a'; it must be a positive number"):
+  with pytest.raises(
+    ValueError, match="ScaledLoss: factor is 'a'; it must be a positive Python number"
+  ):
     loss * "a"
   with pytest.raises(ValueError, match="WeightedLoss: targets must be -1 or 1; found 0"):
     losses.weighted(loss, positive=0.5)(ones, 0)
@@ -154,6 +195,16 @@ def test_bad_input_is_named():
       lift(loss, 1.0, 0)
   with pytest.raises(ValueError, match="must have two classes or more"):
     losses.crammer_singer(loss, ones[:, :1], labels)
+  for name in ("one_vs_rest", "crammer_singer"):
+    lift = getattr(losses, name)
+    with pytest.raises(ValueError, match=f"{name}: loss is 'hinge'; it must be"):
+      lift("hinge", ones, labels)
+    with pytest.raises(ValueError, match=rf"{name}: logits \[4, 0\] must have a class or more"):
+      lift(loss, ones[:, :0], labels)
+    with pytest.raises(ValueError, match=f"{name}: labels run from 0 to 4294967296"):
+      lift(loss, ones, np.int64([0, 0, 0, 2**32]))
+    with pytest.raises(ValueError, match=f"{name}: labels are None; they must be numbers"):
+      lift(loss, ones, None)
   weighted = losses.weighted(loss, positive=0.3)
   with pytest.raises(ValueError, match="it must be a function of the agreement alone"):
     losses.crammer_singer(weighted, ones, labels)

@@ -17,16 +17,17 @@ def test_all_modes_against_numpy():
   for axis in (None, 0, -1, (0, 2)):
     for w in (None, weights):
       for mask in (None, where):
-        kept = np.ones_like(values) if mask is None else np.float32(mask)
+        kept = np.ones(values.shape) if mask is None else np.float64(mask)
         scale = kept if w is None else kept * w
-        total = (scale * values).sum(axis)
+        total = (scale * values).sum(axis)  # in float64, as a mean near 0 needs
         options = {"weights": w, "where": mask}
         found = losses.reduce(values, "sum", axis=axis, **options)
-        np.testing.assert_allclose(found, total, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found, total, rtol=1e-6, atol=2e-6)
         found = losses.reduce(values, "mean", axis=axis, **options)
-        np.testing.assert_allclose(found, total / scale.sum(axis), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found, total / scale.sum(axis), rtol=1e-6, atol=2e-7)
         if axis is None:
-          np.testing.assert_array_equal(losses.reduce(values, "none", **options), scale * values)
+          terms = np.float32(scale * values)
+          np.testing.assert_array_equal(losses.reduce(values, "none", **options), terms)
 
 
 def test_the_weighted_mean_is_one():

@@ -7,8 +7,9 @@ algorithms are Dekker's (Numerische Mathematik 18, 1971) and Knuth's; nothing he
 a contraction of x*y + z to one rounding, which compilers may choose, changes no error term, because
 every product whose error matters is exact.
 
-It costs arithmetic: over 2^20 agreements LogitMarginLoss takes 6 times as long as jax.nn.softplus
-on two CPU cores, 13 ns each.
+It costs arithmetic: over 2^20 agreements on two CPU cores, values of LogitMarginLoss take 4.5 times
+as long as jax.nn.softplus (9.5 ns each), of SigmoidLoss 20 times as long as 2 jax.nn.sigmoid(-2a)
+(7.8 ns), of ExpLoss 3.7 times as long as jnp.exp (1.3 ns).
 
 Float32 throughout; of float64, XLA's own functions are the high part and the low part is 0. Inputs
 are finite. None of this is differentiable: heads are cut off by their bits. Callers give formulas

@@ -103,7 +103,7 @@ class SmoothedL1HingeLoss(MarginLoss):
 
   limits = ((_INF, 0), (-1, 0), _FLAT)
   lipschitz = 1.0
-  kinks2 = property(lambda self: (1 - self.gamma, 1.0))
+  kinks2 = property(lambda self: tuple(sorted({1 - self.gamma, 1.0})))
   clip_at = 1.0
 
   def __post_init__(self):
@@ -123,7 +123,9 @@ class SmoothedL1HingeLoss(MarginLoss):
       return jnp.where(bent, jnp.where(flat, 0, -df.scale(slope, n - exponent)), -1)
     square = df.divide(df.multiply(gap, gap), df.constant(2 * mantissa, a))
     curve = df.scale(df.rounded(square), 2 * n - exponent)
-    straight = df.rounded(df.add(_pair(-a), df.constant(1 - self.gamma / 2, a)))
+    hinge = _one_minus(a)  # and a choice after it, or XLA adds up the 1 and -gamma/2, rounding
+    hinge = df.Pair(jnp.where(bent, 1, hinge.high), hinge.low)
+    straight = df.rounded(df.add(hinge, df.constant(-self.gamma / 2, a)))
     return jnp.where(bent, jnp.where(flat, 0, curve), straight)
 
 
@@ -166,7 +168,8 @@ class DWDMarginLoss(MarginLoss):
 
   limits = ((_INF, 0), (-1, 0), _FLAT)
   lipschitz = 1.0
-  kinks2 = property(lambda self: (self.q / (self.q + 1),))
+  # Below 1, where q/(q+1) may be rounded to 1: no float64 lies between.
+  kinks2 = property(lambda self: (min(self.q / (self.q + 1), math.nextafter(1, 0)),))
 
   def __post_init__(self):
     object.__setattr__(self, "q", positive_number("DWDMarginLoss: q", self.q))
@@ -186,7 +189,7 @@ class DWDMarginLoss(MarginLoss):
     return jnp.where(straight, -1, -curve) if order == 1 else jnp.where(straight, 0, curve)
 
   def third(self, a: jax.Array) -> jax.Array:
-    straight = a <= self.kinks2[0]
+    straight = df.at_most(a, self.kinks2[0])
     safe = jnp.where(straight, 1, a)
     power = min(self.q, 1e30) + 2
     curve = jnp.exp(self._log_coefficient(2) - power * jnp.log(safe))

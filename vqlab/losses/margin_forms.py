@@ -4,7 +4,9 @@
 `crammer_singer` lift to C classes; `pairwise` ranks.
 """
 
+import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import jax
@@ -20,9 +22,13 @@ from vqlab.nn.dtypes import at_least_float32
 class WeightedLoss:
   """positive * L where the target is 1, negative * L where it is -1; see `weighted`.
 
-  No function of the agreement (unless the weights are equal): it has no limits, no values without
-  targets, and the kinks of L are at target * kink. It is convex, strictly or strongly so, clipable
-  and differentiable as a function of the output, for either target, where L is.
+  No function of the agreement (unless the weights are equal): it has no limits and no values
+  without targets. `kinks` and `kinks2` are agreements; the outputs are target * kink. It is convex,
+  strictly or strongly so, clipable and differentiable as a function of the output, for either
+  target, where L is.
+
+  Its errors are those of a `ScaledLoss`, and its limit: where L itself is no normal number, the
+  weight comes too late.
   """
 
   loss: MarginLoss
@@ -65,14 +71,30 @@ class WeightedLoss:
   strictly_convex = property(lambda self: self.loss.strictly_convex)
   strongly_convex = property(lambda self: self.loss.strongly_convex)
   locally_lipschitz = property(lambda self: self.loss.locally_lipschitz)
+  kinks = property(lambda self: self.loss.kinks)
+  kinks2 = property(lambda self: self.loss.kinks2)
   differentiable = property(lambda self: self.loss.differentiable)
   twice_differentiable = property(lambda self: self.loss.twice_differentiable)
   clip_at = property(lambda self: self.loss.clip_at)
   clipable = property(lambda self: self.loss.clipable)
 
   @property
+  def name(self) -> str:
+    """How error lines begin."""
+    return type(self).__name__
+
+  def is_differentiable(self, at: float | None = None) -> bool:
+    """Whether L has a derivative at an agreement; everywhere if none is given."""
+    return self.loss.is_differentiable(at)
+
+  def is_twice_differentiable(self, at: float | None = None) -> bool:
+    """Whether L' has a derivative at an agreement; everywhere if none is given."""
+    return self.loss.is_twice_differentiable(at)
+
+  @property
   def margin_based(self) -> bool:
-    return self.positive == self.negative
+    """Whether the weights are equal, but for what was rounded where they were multiplied."""
+    return math.isclose(self.positive, self.negative, rel_tol=2.0**-50)
 
   @property
   def lipschitz(self) -> float | None:
@@ -121,7 +143,8 @@ def one_vs_rest(
 
   Args:
     logits: float[..., C].
-    labels: int[...] in [0, C); while tracing they cannot be checked, and others give NaN.
+    labels: int[...] in [0, C); while tracing they cannot be checked, and others give NaN, as a
+      gradient too.
     where: bool[...]; where it is False the result and its gradient are 0, NaN included.
 
   Returns:
@@ -130,12 +153,14 @@ def one_vs_rest(
   Raises:
     ValueError: shapes do not agree, or a known label is no class.
   """
-  logits, labels, exists = _classes("one_vs_rest", logits, labels, where)
+  if not isinstance(loss, MarginLoss | WeightedLoss):
+    raise ValueError(f"one_vs_rest: loss is {loss!r}; it must be a margin loss")
+  logits, labels, _ = _classes("one_vs_rest", logits, labels, where)
   classes = jnp.arange(logits.shape[-1], dtype=labels.dtype)
   targets = jnp.where(classes == labels[..., None], 1, -1).astype(jnp.int32)
   wide = logits.astype(at_least_float32(logits.dtype))
   total = jnp.sum(loss(wide, targets), axis=-1)
-  return _masked(total, exists, where).astype(logits.dtype)
+  return _masked(total, where).astype(logits.dtype)
 
 
 def crammer_singer(
@@ -144,8 +169,8 @@ def crammer_singer(
   """The loss of the margin: the label's score minus the best of the others (JMLR 2, 2001).
 
   With L1HingeLoss it is max(0, 1 + best other - own). Of equal best others the first one gets the
-  gradient. Args, returns, raises: see `one_vs_rest`; also where the loss is weighted by class, or
-  there are fewer than two classes.
+  gradient. Classes that are out of the question have the logit -inf. Args, returns, raises: see
+  `one_vs_rest`; also where the loss is weighted by class, or there are fewer than two classes.
   """
   _margin_based("crammer_singer", loss)
   logits, labels, exists = _classes("crammer_singer", logits, labels, where)
@@ -155,8 +180,8 @@ def crammer_singer(
   wide = logits.astype(at_least_float32(logits.dtype))
   own = jnp.take_along_axis(wide, jnp.where(exists, labels, 0)[..., None], axis=-1)
   others = jnp.where(classes == labels[..., None], -jnp.inf, wide)
-  best = jnp.take_along_axis(wide, jnp.argmax(others, axis=-1, keepdims=True), axis=-1)
-  return _masked(loss.value((own - best)[..., 0]), exists, where).astype(logits.dtype)
+  best = jnp.take_along_axis(others, jnp.argmax(others, axis=-1, keepdims=True), axis=-1)
+  return _masked(loss.value((own - best)[..., 0]), where).astype(logits.dtype)
 
 
 def pairwise(loss: MarginLoss, positive: jax.Array, negative: jax.Array) -> jax.Array:
@@ -168,14 +193,19 @@ def pairwise(loss: MarginLoss, positive: jax.Array, negative: jax.Array) -> jax.
   Args:
     positive: float, as many axes as negative.
     negative: float of the same dtype; an axis may be 1 on one side: [B, 1] and [B, K] are K
-      negatives for each positive, [N, 1] and [1, M] all pairs.
+      negatives for each positive, [N, 1] and [1, M] all pairs. Either may be a Python number.
 
   Raises:
     ValueError: shapes or dtypes do not agree, or the loss is weighted by class.
   """
   _margin_based("pairwise", loss)
+  scalars = [isinstance(x, Real) and not hasattr(x, "dtype") for x in (positive, negative)]
   positive = checks.outputs("pairwise", positive)
   negative = checks.outputs("pairwise", negative)
+  if scalars == [False, True]:
+    negative = jnp.full((1,) * positive.ndim, negative, positive.dtype)
+  if scalars == [True, False]:
+    positive = jnp.full((1,) * negative.ndim, positive, negative.dtype)
   sizes = zip(positive.shape, negative.shape, strict=False)
   if positive.ndim != negative.ndim or any(p != n and 1 not in (p, n) for p, n in sizes):
     raise ValueError(
@@ -198,8 +228,8 @@ def _margin_based(name: str, loss: Any) -> None:
 def _classes(
   name: str, logits: jax.Array, labels: jax.Array, where: jax.Array | None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Logits and labels without what is masked, and where the labels are classes."""
-  logits, labels = checks.outputs(name, logits), jnp.asarray(labels)
+  """Logits and labels without what is masked, and where labels are classes: elsewhere NaN."""
+  given, logits, labels = labels, checks.outputs(name, logits), checks.array(name, "labels", labels)
   if not jnp.issubdtype(labels.dtype, jnp.integer) or logits.shape[:-1] != labels.shape:
     raise ValueError(
       f"{name}: labels must be int{list(logits.shape[:-1])} for logits {list(logits.shape)}; "
@@ -207,15 +237,22 @@ def _classes(
     )
   if logits.ndim == 0:
     raise ValueError(f"{name}: logits must have an axis of classes; found a scalar")
-  labels = labels.astype(jnp.int32)
+  if logits.shape[-1] == 0:
+    raise ValueError(f"{name}: logits {list(logits.shape)} must have a class or more")
   if where is not None:
     checks.mask(name, where, labels.shape)
     logits = jnp.where(where[..., None], logits, 0)
     labels = jnp.where(where, labels, 0)
-  integers_in_range(f"{name}: labels", labels, logits.shape[-1])
-  return logits, labels, (labels >= 0) & (labels < logits.shape[-1])
+  # As they were given: 2^32 of int64 is 0 in the int32 that JAX makes of it.
+  kept = True if where is None else where
+  integers_in_range(f"{name}: labels", given, logits.shape[-1], where=kept)
+  if labels.dtype.itemsize < 4:
+    labels = labels.astype(jnp.int32)  # which holds C
+  exists = (labels >= 0) & (labels < logits.shape[-1])
+  # A product, so that gradients are NaN as well.
+  poison = jnp.where(exists, 1, jnp.nan).astype(logits.dtype)
+  return logits * poison[..., None], labels, exists
 
 
-def _masked(values: jax.Array, exists: jax.Array, where: jax.Array | None) -> jax.Array:
-  values = jnp.where(exists, values, jnp.nan)
+def _masked(values: jax.Array, where: jax.Array | None) -> jax.Array:
   return values if where is None else jnp.where(where, values, 0)

@@ -55,6 +55,8 @@ class MarginLoss:
   # Where P(target = 1) = p != 1/2, outputs whose sign is not that of 2p - 1 (0 has none) have risks
   # above the infimum by a positive amount (Bartlett, Jordan & McAuliffe 2006, definition 1).
   classification_calibrated: ClassVar[bool] = True
+  # A function of target * output alone; `WeightedLoss` is none.
+  margin_based: ClassVar[bool] = True
 
   @property
   def differentiable(self) -> bool:
@@ -175,7 +177,10 @@ def _derivative_jvp(loss, order, primals, tangents):
 class ScaledLoss(MarginLoss):
   """factor * L, written `2.0 * loss`: its traits are those of L, its Lipschitz constant scaled.
 
-  Adds the two roundings of the factor and of the product to the errors of L.
+  Adds the two roundings of the factor and of the product to the errors of L, where L itself is a
+  normal number of the dtype it is computed in. Elsewhere the factor comes too late: in float32
+  1e10 * ExpLoss() is 0 above 87.3, where e^-a is flushed, and 1e-10 * ExpLoss() infinite below
+  -88.7, whatever the products are.
 
   Raises:
     ValueError: the factor is no positive number; a negative one would invert convexity.
@@ -222,8 +227,12 @@ def positive_number(name: str, value: Any) -> float:
     name: how the line begins.
   """
   if isinstance(value, bool) or not isinstance(value, Real):
-    raise ValueError(f"{name} is {value!r}; it must be a positive number")
-  value = float(value)
+    found = f"{value.dtype}{list(value.shape)}" if hasattr(value, "dtype") else repr(value)
+    raise ValueError(f"{name} is {found}; it must be a positive Python number")
+  try:
+    value = float(value)
+  except OverflowError:
+    value = math.inf if value > 0 else -math.inf
   if not (math.isfinite(value) and value > 0):
     raise ValueError(f"{name} is {value}; it must be a positive number")
   if not 1e-37 <= value <= 1e37:

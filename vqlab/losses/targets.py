@@ -18,7 +18,7 @@ def from_labels01(labels: Any) -> jax.Array:
   Raises:
     ValueError: a label is neither 0 nor 1, as far as it is known: while tracing it is not.
   """
-  labels = jnp.asarray(labels)
+  labels = array("from_labels01", "labels", labels)
   if not jnp.issubdtype(labels.dtype, jnp.floating):
     if not jnp.issubdtype(labels.dtype, jnp.integer) and labels.dtype != jnp.bool_:
       raise ValueError(f"from_labels01: labels are {labels.dtype}; they must be 0 or 1")
@@ -27,9 +27,20 @@ def from_labels01(labels: Any) -> jax.Array:
   return 2 * labels - 1
 
 
+def array(name: str, what: str, values: Any) -> jax.Array:
+  """Values as an array; raises ValueError if they are no numbers."""
+  try:
+    if values is not None and not any(isinstance(x, str) for x in jax.tree.leaves(values)):
+      return jnp.asarray(values)
+  # TypeError of what is no number, ValueError of a ragged list, OverflowError of a large integer
+  except (TypeError, ValueError, OverflowError):
+    pass
+  raise ValueError(f"{name}: {what} are {values!r}; they must be numbers")
+
+
 def outputs(name: str, values: Any) -> jax.Array:
   """Outputs as floats, integers as the default float; raises ValueError if they are neither."""
-  values = jnp.asarray(values)
+  values = array(name, "outputs", values)
   if jnp.issubdtype(values.dtype, jnp.floating):
     return values
   if jnp.issubdtype(values.dtype, jnp.integer):
@@ -39,8 +50,8 @@ def outputs(name: str, values: Any) -> jax.Array:
 
 def targets(name: str, values: Any, output: jax.Array, *, where: Any = True) -> jax.Array:
   """Targets in the outputs' dtype; raises ValueError where shapes or known values are wrong."""
-  values = jnp.asarray(values)
-  if values.shape != output.shape and values.ndim and output.ndim:
+  values = array(name, "targets", values)
+  if values.ndim and values.shape != output.shape:
     raise ValueError(
       f"{name}: outputs {list(output.shape)} and targets {list(values.shape)} must have one shape"
     )
