@@ -2,6 +2,21 @@
 characters that it never saw.
 
     python -m train fit mlvae_omniglot --workdir runs/mlvae-omniglot --data.path PATH
+
+PATH is one of Omniglot's images_*.zip, or a folder that holds them: where the evaluation set is
+among them it is what is held out, else a fifth of the alphabets. ML-VAE (arXiv 1705.08841) with
+convolutions at 28x28, ten drawings a group, each moved by up to 3 pixels. The checkpoint is chosen
+by the ELBO of the held-out drawings; no figure of classes takes part.
+
+Expected unseen characters told by a few drawings better by content than by pixels.
+Hardware two CPU cores, no accelerator.
+Measured on two cores (float32, seed 0), images_background_small1.zip, Korean held out (1,920
+         drawings of 96 characters train, 800 of 40 are held out): 8 min 58 s while the cores had
+         other work, 514 s of it the training. 20-way accuracy by the nearest mean, 1,000 episodes:
+         content 54.8 %, 74.9 %, 78.8 %, pixels 18.6 %, 35.4 %, 42.8 % with 1, 5 and 10 drawings a
+         character. Negative ELBO 148.08 nats a drawing, KL of the content 21.96 a group, of the
+         style 22.88 a drawing; MSE 0.02456 by each drawing's own content, 0.02517 by its group's;
+         the content's variance falls from 5.63 (k = 1) to 0.32 (k = 16).
 """
 
 from train.config import Log, Optimizer

@@ -23,6 +23,8 @@ CONFIGS = [
   "mnist",
   "cifar10",
   "imagenet128",
+  "mlvae_mnist",
+  "mlvae_omniglot",
   "vqvae2_small",
   "vqvae2_imagenet256",
   "vqvae2_ffhq1024",
