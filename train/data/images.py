@@ -84,8 +84,12 @@ def _not_an_image(path: pathlib.Path) -> BadInput:
   )
 
 
-def load_image(path: pathlib.Path, shape: tuple[int, int, int]) -> np.ndarray:
+def load_image(
+  path: pathlib.Path, shape: tuple[int, int, int], *, inverted: bool = False
+) -> np.ndarray:
   """An image file as uint8[H, W, C] of the given shape: resized to cover it, then cropped.
+
+  inverted: with light and dark exchanged, as the Omniglot source does with its drawings.
 
   Raises:
     BadInput: the file is missing, or no image.
@@ -94,4 +98,5 @@ def load_image(path: pathlib.Path, shape: tuple[int, int, int]) -> np.ndarray:
     raise BadInput(f"{path}: no such file; give a PNG or JPEG image")
   height, width, channels = shape
   image = fit(read_image(path), size=None, channels=channels)
+  image = ImageOps.invert(image) if inverted else image
   return to_array(ImageOps.fit(image, (width, height), method=Image.Resampling.BICUBIC))

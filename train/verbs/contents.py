@@ -36,7 +36,8 @@ def swap(args: list[str]) -> None:
     )
   stage, finished = done.config.mlvae, done.stages["mlvae"]
   model, params, shape = finished.model, finished.state.params, done.splits[0].image_shape
-  load = lambda paths: np.stack([load_image(path, shape) for path in paths])
+  ink = {"inverted": done.config.data.source == "omniglot"}  # files are black on white
+  load = lambda paths: np.stack([load_image(path, shape, **ink) for path in paths])
   contents, styles = load(parsed.images), load(parsed.styles or parsed.images)
 
   @jax.jit

@@ -9,7 +9,7 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from train.data import Data, Groups, batch, open_split, prepare
+from train.data import Data, Groups, batch, load_image, open_split, prepare
 from train.errors import BadInput
 
 SMALL = {"Greek": 3, "Latin": 2, "Tifinagh": 4}  # characters of every alphabet
@@ -312,3 +312,16 @@ def test_omniglot_itself(shared_data, tmp_path, omniglot):
     images, _ = split.gather(range(len(split)))
     assert images.mean() < 128 and images.max() == 255
     assert np.median(images) == 0
+
+
+def test_a_drawing_from_a_file_is_as_the_source_has_it(tmp_path):
+  """What verbs are given and what was trained on have their ink alike."""
+  files = members(alphabets={"Greek": 2, "Latin": 2})
+  extract(tmp_path / "omniglot", files)
+  data = Data(source="omniglot", path=str(tmp_path / "omniglot"), dir=str(tmp_path / "datasets"))
+  split = open_split(data, "train")
+  first = next(name for name in files if split.class_names[split[0]["label"]] in name)
+  loaded = load_image(tmp_path / "omniglot" / first, split.image_shape, inverted=True)
+  ours = [split[i]["image"] for i in range(len(split))]
+  assert any(np.array_equal(loaded, image) for image in ours) and loaded.mean() < 64
+  assert load_image(tmp_path / "omniglot" / first, split.image_shape).mean() > 191
