@@ -82,8 +82,8 @@ class Swap:
   dir: Directory
   """Folder of the run."""
   images: Images
-  """PNG or JPEG files whose contents are shown, resized and cropped to the run's images; of a run on
-  Omniglot black on white, as its files are."""
+  """PNG or JPEG files whose contents are shown, resized and cropped to the run's images; for a run
+  on Omniglot black on white, as its files are."""
   styles: tuple[pathlib.Path, ...] = ()
   """Files whose styles are taken. Default: the same."""
   together: bool = False
