@@ -13,13 +13,13 @@ import jax
 import jax.numpy as jnp
 
 from vqlab.losses import targets as checks
-from vqlab.losses.margin_loss import MarginLoss, positive_number
+from vqlab.losses.margin_loss import MarginLoss, TraitsOfLoss, positive_number
 from vqlab.nn.checks import integers_in_range
 from vqlab.nn.dtypes import at_least_float32
 
 
 @dataclass(frozen=True)
-class WeightedLoss:
+class WeightedLoss(TraitsOfLoss):
   """positive * L where the target is 1, negative * L where it is -1; see `weighted`.
 
   No function of the agreement (unless the weights are equal): it has no limits and no values
@@ -66,30 +66,6 @@ class WeightedLoss:
     return WeightedLoss(self.loss, factor * self.positive, factor * self.negative)
 
   __rmul__ = __mul__
-
-  convex = property(lambda self: self.loss.convex)
-  strictly_convex = property(lambda self: self.loss.strictly_convex)
-  strongly_convex = property(lambda self: self.loss.strongly_convex)
-  locally_lipschitz = property(lambda self: self.loss.locally_lipschitz)
-  kinks = property(lambda self: self.loss.kinks)
-  kinks2 = property(lambda self: self.loss.kinks2)
-  differentiable = property(lambda self: self.loss.differentiable)
-  twice_differentiable = property(lambda self: self.loss.twice_differentiable)
-  clip_at = property(lambda self: self.loss.clip_at)
-  clipable = property(lambda self: self.loss.clipable)
-
-  @property
-  def name(self) -> str:
-    """How error lines begin."""
-    return type(self).__name__
-
-  def is_differentiable(self, at: float | None = None) -> bool:
-    """Whether L has a derivative at an agreement; everywhere if none is given."""
-    return self.loss.is_differentiable(at)
-
-  def is_twice_differentiable(self, at: float | None = None) -> bool:
-    """Whether L' has a derivative at an agreement; everywhere if none is given."""
-    return self.loss.is_twice_differentiable(at)
 
   @property
   def margin_based(self) -> bool:

@@ -20,7 +20,36 @@ from vqlab.nn.dtypes import at_least_float32
 Limits = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 
 
-class MarginLoss:
+class Traits:
+  """What follows from `kinks`, `kinks2` and `clip_at`, of whatever has them."""
+
+  @property
+  def differentiable(self) -> bool:
+    return not self.kinks
+
+  @property
+  def twice_differentiable(self) -> bool:
+    return not self.kinks2
+
+  @property
+  def clipable(self) -> bool:
+    return self.clip_at is not None
+
+  def is_differentiable(self, at: float | None = None) -> bool:
+    """Whether L has a derivative at an agreement; everywhere if none is given."""
+    return not self.kinks if at is None else at not in self.kinks
+
+  def is_twice_differentiable(self, at: float | None = None) -> bool:
+    """Whether L' has a derivative at an agreement; everywhere if none is given."""
+    return not self.kinks2 if at is None else at not in self.kinks2
+
+  @property
+  def name(self) -> str:
+    """How error lines begin."""
+    return type(self).__name__
+
+
+class MarginLoss(Traits):
   """A loss of the agreement a = target * output; see `vqlab.losses.margin` for the eleven.
 
   A frozen dataclass of Python floats: it hashes, compares by its parameters, and is static under
@@ -59,32 +88,12 @@ class MarginLoss:
   margin_based: ClassVar[bool] = True
 
   @property
-  def differentiable(self) -> bool:
-    return not self.kinks
-
-  @property
-  def twice_differentiable(self) -> bool:
-    return not self.kinks2
-
-  @property
-  def clipable(self) -> bool:
-    return self.clip_at is not None
-
-  @property
   def fisher_consistent(self) -> bool:
     """Outputs of least risk have the sign of 2p - 1, in the limit if none is least (Lin 2004).
 
     For losses of the agreement this is classification calibration (Bartlett et al. 2006).
     """
     return self.classification_calibrated
-
-  def is_differentiable(self, at: float | None = None) -> bool:
-    """Whether L has a derivative at an agreement; everywhere if none is given."""
-    return not self.kinks if at is None else at not in self.kinks
-
-  def is_twice_differentiable(self, at: float | None = None) -> bool:
-    """Whether L' has a derivative at an agreement; everywhere if none is given."""
-    return not self.kinks2 if at is None else at not in self.kinks2
 
   def __call__(self, output: Any, target: Any, *, where: jax.Array | None = None) -> jax.Array:
     """The loss of each output.
@@ -129,11 +138,6 @@ class MarginLoss:
 
   __rmul__ = __mul__
 
-  @property
-  def name(self) -> str:
-    """How error lines begin."""
-    return type(self).__name__
-
   def formula(self, order: int, a: jax.Array) -> jax.Array:
     """L, L' or L'' at finite agreements, float32 or float64; need not be differentiable."""
     raise NotImplementedError
@@ -173,8 +177,20 @@ def _derivative_jvp(loss, order, primals, tangents):
   return _derivative(loss, order, a), slope * tangent
 
 
+class TraitsOfLoss(Traits):
+  """The traits that a positive factor, or one for each target, leaves as those of `loss`."""
+
+  convex = property(lambda self: self.loss.convex)
+  strictly_convex = property(lambda self: self.loss.strictly_convex)
+  strongly_convex = property(lambda self: self.loss.strongly_convex)
+  locally_lipschitz = property(lambda self: self.loss.locally_lipschitz)
+  kinks = property(lambda self: self.loss.kinks)
+  kinks2 = property(lambda self: self.loss.kinks2)
+  clip_at = property(lambda self: self.loss.clip_at)
+
+
 @dataclass(frozen=True)
-class ScaledLoss(MarginLoss):
+class ScaledLoss(TraitsOfLoss, MarginLoss):
   """factor * L, written `2.0 * loss`: its traits are those of L, its Lipschitz constant scaled.
 
   Adds the two roundings of the factor and of the product to the errors of L, where L itself is a
@@ -205,13 +221,6 @@ class ScaledLoss(MarginLoss):
   def third(self, a: jax.Array) -> jax.Array:
     return self.factor * self.loss.third(a)
 
-  convex = property(lambda self: self.loss.convex)
-  strictly_convex = property(lambda self: self.loss.strictly_convex)
-  strongly_convex = property(lambda self: self.loss.strongly_convex)
-  locally_lipschitz = property(lambda self: self.loss.locally_lipschitz)
-  kinks = property(lambda self: self.loss.kinks)
-  kinks2 = property(lambda self: self.loss.kinks2)
-  clip_at = property(lambda self: self.loss.clip_at)
   classification_calibrated = property(lambda self: self.loss.classification_calibrated)
 
   @property
