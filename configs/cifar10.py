@@ -16,40 +16,42 @@ Measured not yet at full length: no CIFAR-10 was at hand. Its sizes, parameter c
          are tested without compiling (tests/train/test_config.py).
 """
 
-from train.config import Optimizer
-from train.data import Data
-from train.experiments import VQVAEExperiment
-from train.tasks.prior import PriorStage
-from train.tasks.vqvae import Codebook, VQVAEStage
+from train.config import Experiment
+from train.images.prior import PriorStage
+from train.images.sources import Tfds
+from train.images.vqvae import Codebook, VQVAEStage
+from train.optimizer import Adam
 
 
-def get_config() -> VQVAEExperiment:
-  return VQVAEExperiment(
+def get_config() -> Experiment:
+  return Experiment(
     name="cifar10",
-    data=Data(source="tfds", name="cifar10"),
-    tokenizer=VQVAEStage(
-      steps=250_000,
-      batch_size=128,
-      eval_every=5_000,
-      checkpoint_every=5_000,
-      optimizer=Optimizer(learning_rate=2e-4),
-      channels=256,
-      residual_channels=256,
-      num_residual_blocks=2,
-      num_downsamples=2,
-      codes_per_position=10,
-      codebook=Codebook(num_codes=512, dim=64, update="gradient"),
-      beta=0.25,
-    ),
-    prior=PriorStage(
-      steps=200_000,
-      batch_size=128,
-      eval_every=5_000,
-      checkpoint_every=5_000,
-      optimizer=Optimizer(learning_rate=3e-4, warmup_steps=1_000, schedule="cosine"),
-      channels=256,
-      num_layers=12,
-      hidden=1024,
-      dropout=0.1,
-    ),
+    data=Tfds(name="cifar10"),
+    stages={
+      "tokenizer": VQVAEStage(
+        steps=250_000,
+        batch_size=128,
+        eval_every=5_000,
+        checkpoint_every=5_000,
+        optimizer=Adam(learning_rate=2e-4),
+        channels=256,
+        residual_channels=256,
+        num_residual_blocks=2,
+        num_downsamples=2,
+        codes_per_position=10,
+        codebook=Codebook(num_codes=512, dim=64, update="gradient"),
+        beta=0.25,
+      ),
+      "prior": PriorStage(
+        steps=200_000,
+        batch_size=128,
+        eval_every=5_000,
+        checkpoint_every=5_000,
+        optimizer=Adam(learning_rate=3e-4, warmup_steps=1_000, schedule="cosine"),
+        channels=256,
+        num_layers=12,
+        hidden=1024,
+        dropout=0.1,
+      ),
+    },
   )

@@ -1,7 +1,7 @@
 """ImageNet at 128x128 with the VQ-VAE paper's values: 32x32x1 latents, K = 512.
 
     python -m train fit imagenet128 --workdir runs/imagenet128
-    python -m train fit imagenet128 --workdir runs/photos --data.source folder --data.path PHOTOS
+    python -m train fit imagenet128 --workdir runs/photos --data Folder --data.path PHOTOS
 
 On several hosts: the same command on each with --parallel.distributed True, the workdir on storage
 that all of them mount.
@@ -18,40 +18,42 @@ Measured not yet at full length: no ImageNet was at hand. Its sizes, parameter c
          are tested without compiling (tests/train/test_config.py).
 """
 
-from train.config import Optimizer
-from train.data import Data
-from train.experiments import VQVAEExperiment
-from train.tasks.prior import PriorStage
-from train.tasks.vqvae import Codebook, VQVAEStage
+from train.config import Experiment
+from train.images.prior import PriorStage
+from train.images.sources import Tfds
+from train.images.vqvae import Codebook, VQVAEStage
+from train.optimizer import Adam
 
 
-def get_config() -> VQVAEExperiment:
-  return VQVAEExperiment(
+def get_config() -> Experiment:
+  return Experiment(
     name="imagenet128",
-    data=Data(source="tfds", name="imagenet2012", image_size=128, channels=3),
-    tokenizer=VQVAEStage(
-      steps=250_000,
-      batch_size=128,
-      eval_every=10_000,
-      checkpoint_every=5_000,
-      optimizer=Optimizer(learning_rate=2e-4),
-      channels=256,
-      residual_channels=256,
-      num_residual_blocks=2,
-      num_downsamples=2,
-      codes_per_position=1,
-      codebook=Codebook(num_codes=512, dim=64, update="gradient"),
-      beta=0.25,
-    ),
-    prior=PriorStage(
-      steps=500_000,
-      batch_size=128,
-      eval_every=10_000,
-      checkpoint_every=5_000,
-      optimizer=Optimizer(learning_rate=3e-4, warmup_steps=1_000, schedule="cosine"),
-      channels=256,
-      num_layers=20,
-      hidden=1024,
-      dropout=0.1,
-    ),
+    data=Tfds(name="imagenet2012", image_size=128, channels=3),
+    stages={
+      "tokenizer": VQVAEStage(
+        steps=250_000,
+        batch_size=128,
+        eval_every=10_000,
+        checkpoint_every=5_000,
+        optimizer=Adam(learning_rate=2e-4),
+        channels=256,
+        residual_channels=256,
+        num_residual_blocks=2,
+        num_downsamples=2,
+        codes_per_position=1,
+        codebook=Codebook(num_codes=512, dim=64, update="gradient"),
+        beta=0.25,
+      ),
+      "prior": PriorStage(
+        steps=500_000,
+        batch_size=128,
+        eval_every=10_000,
+        checkpoint_every=5_000,
+        optimizer=Adam(learning_rate=3e-4, warmup_steps=1_000, schedule="cosine"),
+        channels=256,
+        num_layers=20,
+        hidden=1024,
+        dropout=0.1,
+      ),
+    },
   )

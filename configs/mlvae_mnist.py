@@ -38,23 +38,25 @@ Measured on two cores (float32, seed 0): 4 min 59 s, the preparation of the data
          content's prior.
 """
 
-from train.config import Log, Optimizer
-from train.data import Data
-from train.experiments import MLVAEExperiment
-from train.tasks.mlvae import MLVAEStage
+from train.config import Experiment, Log
+from train.images.mlvae import MLVAEStage
+from train.images.sources import Idx
+from train.optimizer import Adam
 
 
-def get_config() -> MLVAEExperiment:
-  return MLVAEExperiment(
+def get_config() -> Experiment:
+  return Experiment(
     name="mlvae_mnist",
-    data=Data(source="idx", path="data/mnist"),
-    mlvae=MLVAEStage(
-      steps=30_000,
-      batch_size=256,
-      eval_every=3000,
-      checkpoint_every=3000,
-      optimizer=Optimizer(learning_rate=1e-3, schedule="cosine"),
-      group_size=16,
-    ),
+    data=Idx(path="data/mnist"),
+    stages={
+      "mlvae": MLVAEStage(
+        steps=30_000,
+        batch_size=256,
+        eval_every=3000,
+        checkpoint_every=3000,
+        optimizer=Adam(learning_rate=1e-3, schedule="cosine"),
+        group_size=16,
+      ),
+    },
     log=Log(every=300),
   )

@@ -23,29 +23,31 @@ Measured on two cores (float32, seed 0), images_background_small1.zip, Korean he
          sharper (MSE 0.02456), but the style draws most of the character: swaps show the column's.
 """
 
-from train.config import Log, Optimizer
-from train.data import Data
-from train.experiments import MLVAEExperiment
-from train.tasks.mlvae import MLVAEStage
+from train.config import Experiment, Log
+from train.images.mlvae import MLVAEStage
+from train.images.sources import Omniglot
+from train.optimizer import Adam
 
 
-def get_config() -> MLVAEExperiment:
-  return MLVAEExperiment(
+def get_config() -> Experiment:
+  return Experiment(
     name="mlvae_omniglot",
-    data=Data(source="omniglot", path="data/omniglot", image_size=28, eval_fraction=0.2),
-    mlvae=MLVAEStage(
-      steps=4000,
-      batch_size=120,
-      eval_every=500,
-      checkpoint_every=500,
-      optimizer=Optimizer(learning_rate=1e-3, schedule="cosine"),
-      network="conv",
-      content_dim=64,
-      style_dim=6,
-      hidden=(512,),
-      channels=(64, 128),
-      group_size=10,
-      max_shift=3,
-    ),
+    data=Omniglot(path="data/omniglot", image_size=28, eval_fraction=0.2),
+    stages={
+      "mlvae": MLVAEStage(
+        steps=4000,
+        batch_size=120,
+        eval_every=500,
+        checkpoint_every=500,
+        optimizer=Adam(learning_rate=1e-3, schedule="cosine"),
+        network="conv",
+        content_dim=64,
+        style_dim=6,
+        hidden=(512,),
+        channels=(64, 128),
+        group_size=10,
+        max_shift=3,
+      ),
+    },
     log=Log(every=100),
   )

@@ -21,21 +21,21 @@ Measured not yet: no FFHQ was at hand. Its sizes are tested without compiling
 
 import dataclasses
 
-from train.config import Optimizer
-from train.data import Data
-from train.experiments import VQVAE2ThreeLevelExperiment
-from train.tasks.extract import ExtractStage
-from train.tasks.pixelsnail import PixelSNAILStage
-from train.tasks.vqvae2 import Codebook, VQVAE2Stage
+from train.codes.extract import ExtractStage
+from train.codes.pixelsnail import PixelSNAILStage
+from train.config import Experiment
+from train.images.sources import Folder
+from train.images.vqvae import Codebook, VQVAE2Stage
+from train.optimizer import Adam
 
 
-def get_config() -> VQVAE2ThreeLevelExperiment:
+def get_config() -> Experiment:
   top = PixelSNAILStage(
     steps=237_000,
     batch_size=1024,
     eval_every=5_000,
     checkpoint_every=5_000,
-    optimizer=Optimizer(learning_rate=3e-4, warmup_steps=5_000, schedule="cosine", clip_norm=1.0),
+    optimizer=Adam(learning_rate=3e-4, warmup_steps=5_000, schedule="cosine", clip_norm=1.0),
     channels=512,
     res_channels=2048,
     num_blocks=4,
@@ -58,26 +58,28 @@ def get_config() -> VQVAE2ThreeLevelExperiment:
     cond_channels=512,
     dropout=0.3,
   )
-  return VQVAE2ThreeLevelExperiment(
+  return Experiment(
     name="vqvae2_ffhq1024",
-    data=Data(source="folder", path="ffhq", image_size=1024, channels=3, eval_fraction=0.05),
-    tokenizer=VQVAE2Stage(
-      steps=304_741,
-      batch_size=128,
-      eval_every=20_000,
-      checkpoint_every=5_000,
-      optimizer=Optimizer(learning_rate=3e-4),
-      channels=128,
-      residual_channels=64,
-      num_residual_blocks=2,
-      downsamples=(1, 1, 3),
-      codebook=Codebook(num_codes=512, dim=64),
-      beta=0.25,
-    ),
-    extract=ExtractStage(batch_size=32),
-    top=top,
-    middle=middle,
-    bottom=dataclasses.replace(
-      middle, steps=270_000, batch_size=256, num_res_blocks=10, attention=False, dropout=0.25
-    ),
+    data=Folder(path="ffhq", image_size=1024, channels=3, eval_fraction=0.05),
+    stages={
+      "tokenizer": VQVAE2Stage(
+        steps=304_741,
+        batch_size=128,
+        eval_every=20_000,
+        checkpoint_every=5_000,
+        optimizer=Adam(learning_rate=3e-4),
+        channels=128,
+        residual_channels=64,
+        num_residual_blocks=2,
+        downsamples=(1, 1, 3),
+        codebook=Codebook(num_codes=512, dim=64),
+        beta=0.25,
+      ),
+      "extract": ExtractStage(batch_size=32),
+      "top": top,
+      "middle": middle,
+      "bottom": dataclasses.replace(
+        middle, steps=270_000, batch_size=256, num_res_blocks=10, attention=False, dropout=0.25
+      ),
+    },
   )

@@ -6,7 +6,7 @@ On several hosts: the same command on each with --parallel.distributed True, the
 that all of them mount.
 
 Needs ImageNet as TFDS prepares it (`imagenet2012`, ArrayRecord) in $TFDS_DATA_DIR or --data.dir, or
-any folder of images, classes by subfolder (--data.source folder --data.path PHOTOS).
+any folder of images, classes by subfolder (--data Folder --data.path PHOTOS).
 
 Paper    Razavi, van den Oord, Vinyals 2019, arXiv 1906.00446. Tokenizer: its table of
          hyper-parameters, taken from a secondary account: batches of 128, 128 channels, 64 inside
@@ -24,21 +24,21 @@ Measured not yet: no ImageNet was at hand. Its sizes are tested without compilin
 
 import dataclasses
 
-from train.config import Optimizer
-from train.data import Data
-from train.experiments import VQVAE2Experiment
-from train.tasks.extract import ExtractStage
-from train.tasks.pixelsnail import PixelSNAILStage
-from train.tasks.vqvae2 import Codebook, VQVAE2Stage
+from train.codes.extract import ExtractStage
+from train.codes.pixelsnail import PixelSNAILStage
+from train.config import Experiment
+from train.images.sources import Tfds
+from train.images.vqvae import Codebook, VQVAE2Stage
+from train.optimizer import Adam
 
 
-def get_config() -> VQVAE2Experiment:
+def get_config() -> Experiment:
   top = PixelSNAILStage(
     steps=1_600_000,
     batch_size=1024,
     eval_every=20_000,
     checkpoint_every=5_000,
-    optimizer=Optimizer(learning_rate=3e-4, warmup_steps=5_000, schedule="cosine", clip_norm=1.0),
+    optimizer=Adam(learning_rate=3e-4, warmup_steps=5_000, schedule="cosine", clip_norm=1.0),
     channels=512,
     res_channels=2048,
     num_blocks=4,
@@ -49,32 +49,34 @@ def get_config() -> VQVAE2Experiment:
     dropout=0.1,
     dtype="bfloat16",
   )
-  return VQVAE2Experiment(
+  return Experiment(
     name="vqvae2_imagenet256",
-    data=Data(source="tfds", name="imagenet2012", image_size=256, channels=3),
-    tokenizer=VQVAE2Stage(
-      steps=2_207_444,
-      batch_size=128,
-      eval_every=20_000,
-      checkpoint_every=5_000,
-      optimizer=Optimizer(learning_rate=3e-4),
-      channels=128,
-      residual_channels=64,
-      num_residual_blocks=2,
-      downsamples=(1, 2),
-      codebook=Codebook(num_codes=512, dim=64),
-      beta=0.25,
-    ),
-    extract=ExtractStage(batch_size=256),
-    top=top,
-    bottom=dataclasses.replace(
-      top,
-      steps=754_000,
-      batch_size=512,
-      res_channels=1024,
-      attention=False,
-      num_out_blocks=0,
-      num_cond_blocks=20,
-      cond_channels=512,
-    ),
+    data=Tfds(name="imagenet2012", image_size=256, channels=3),
+    stages={
+      "tokenizer": VQVAE2Stage(
+        steps=2_207_444,
+        batch_size=128,
+        eval_every=20_000,
+        checkpoint_every=5_000,
+        optimizer=Adam(learning_rate=3e-4),
+        channels=128,
+        residual_channels=64,
+        num_residual_blocks=2,
+        downsamples=(1, 2),
+        codebook=Codebook(num_codes=512, dim=64),
+        beta=0.25,
+      ),
+      "extract": ExtractStage(batch_size=256),
+      "top": top,
+      "bottom": dataclasses.replace(
+        top,
+        steps=754_000,
+        batch_size=512,
+        res_channels=1024,
+        attention=False,
+        num_out_blocks=0,
+        num_cond_blocks=20,
+        cond_channels=512,
+      ),
+    },
   )

@@ -21,21 +21,21 @@ Measured on eight of the Kodak photographs (six to train on, 7,830 tiles; two he
 
 import dataclasses
 
-from train.config import Log, Optimizer
-from train.data import Data
-from train.experiments import VQVAE2Experiment
-from train.tasks.extract import ExtractStage
-from train.tasks.pixelsnail import PixelSNAILStage
-from train.tasks.vqvae2 import Codebook, VQVAE2Stage
+from train.codes.extract import ExtractStage
+from train.codes.pixelsnail import PixelSNAILStage
+from train.config import Experiment, Log
+from train.images.sources import Folder
+from train.images.vqvae import Codebook, VQVAE2Stage
+from train.optimizer import Adam
 
 
-def get_config() -> VQVAE2Experiment:
+def get_config() -> Experiment:
   prior = PixelSNAILStage(
     steps=1500,
     batch_size=32,
     eval_every=300,
     checkpoint_every=300,
-    optimizer=Optimizer(learning_rate=1e-3, warmup_steps=50, schedule="cosine", clip_norm=1.0),
+    optimizer=Adam(learning_rate=1e-3, warmup_steps=50, schedule="cosine", clip_norm=1.0),
     channels=64,
     res_channels=64,
     num_blocks=2,
@@ -46,23 +46,23 @@ def get_config() -> VQVAE2Experiment:
     cond_channels=64,
     dropout=0.1,
   )
-  return VQVAE2Experiment(
+  return Experiment(
     name="vqvae2_small",
-    data=Data(
-      source="folder", path="photos", channels=3, eval_fraction=0.25, tile=64, tile_stride=16
-    ),
-    tokenizer=VQVAE2Stage(
-      steps=3000,
-      batch_size=32,
-      eval_every=500,
-      checkpoint_every=500,
-      optimizer=Optimizer(learning_rate=1e-3, warmup_steps=50, schedule="cosine"),
-      channels=64,
-      residual_channels=32,
-      codebook=Codebook(num_codes=256, dim=32),
-    ),
-    extract=ExtractStage(batch_size=128, shard_size=1024),
-    top=prior,
-    bottom=dataclasses.replace(prior, steps=1200, attention=False, num_out_blocks=0),
+    data=Folder(path="photos", channels=3, eval_fraction=0.25, tile=64, tile_stride=16),
+    stages={
+      "tokenizer": VQVAE2Stage(
+        steps=3000,
+        batch_size=32,
+        eval_every=500,
+        checkpoint_every=500,
+        optimizer=Adam(learning_rate=1e-3, warmup_steps=50, schedule="cosine"),
+        channels=64,
+        residual_channels=32,
+        codebook=Codebook(num_codes=256, dim=32),
+      ),
+      "extract": ExtractStage(batch_size=128, shard_size=1024),
+      "top": prior,
+      "bottom": dataclasses.replace(prior, steps=1200, attention=False, num_out_blocks=0),
+    },
     log=Log(every=50),
   )

@@ -38,11 +38,11 @@ def main(args: list[str]) -> int:
   logging.getLogger("absl").setLevel(logging.ERROR)
   warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
   try:
-    from train import verbs
+    from train.verbs import VERBS
 
-    if args[0] not in verbs.VERBS:
-      raise errors.BadInput(f"unknown verb {args[0]!r}; known: {', '.join(verbs.VERBS)}")
-    verbs.VERBS[args[0]](args[1:])
+    if args[0] not in VERBS:
+      raise errors.BadInput(f"unknown verb {args[0]!r}; known: {', '.join(VERBS)}")
+    VERBS[args[0]].read(args[1:]).run()
     return errors.DONE
   except errors.BadInput as error:
     print(f"error: {error}", file=sys.stderr)

@@ -6,7 +6,6 @@ it; one that can't be read all the same is set aside, with a warning, for the on
 
 import json
 import pathlib
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,7 +17,7 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers as policies
 
 from train.errors import BadInput, Failed
-from train.task import State
+from train.learn import State
 
 
 def leaves_by_path(tree: Any) -> dict[str, Any]:
@@ -34,16 +33,15 @@ class Checkpoints:
     self,
     folder: pathlib.Path,
     *,
-    select: str,
+    best: str,
     keep: int = 1,
-    decided_by: Mapping[str, Sequence[str]] | None = None,
     read_only: bool = False,
   ):
-    """`select` names the figure whose least is best; `decided_by` is `Task.decided_by`."""
-    self._folder, self._select, self._decided_by = folder, select, decided_by or {}
-    best = policies.BestN(
-      get_metric_fn=lambda figures: figures[select],
-      reverse=True,  # the policy keeps what sorts last
+    """`best`: as `Task.best` says, -figure where the least is best, +figure where the most is."""
+    self._folder, self._select, self._least = folder, best[1:], best[0] == "-"
+    best_of = policies.BestN(
+      get_metric_fn=lambda figures: figures[self._select],
+      reverse=self._least,  # the policy keeps what sorts last
       n=1,
       keep_checkpoints_without_metrics=False,
     )
@@ -51,9 +49,9 @@ class Checkpoints:
       create=not read_only,
       read_only=read_only,
       cleanup_tmp_directories=not read_only,
-      best_fn=lambda figures: figures[select],  # without one, Orbax stores no figures
-      best_mode="min",
-      preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep), best]),
+      best_fn=lambda figures: figures[self._select],  # without one, Orbax stores no figures
+      best_mode="min" if self._least else "max",
+      preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep), best_of]),
     )
     _check_figures(folder, read_only)
     self._manager = ocp.CheckpointManager(
@@ -111,7 +109,8 @@ class Checkpoints:
           f"checkpoint {self._folder / str(step)} is of another stage: its figures are "
           f"{', '.join(found)}; they must hold {self._select}"
         )
-    scores = {step: found[self._select] for step, found in figures.items()}
+    sign = 1 if self._least else -1
+    scores = {step: sign * found[self._select] for step, found in figures.items()}
     return min(scores, key=lambda step: (scores[step], step)) if scores else None
 
   def figures(self, step: int) -> dict[str, float] | None:
@@ -120,8 +119,14 @@ class Checkpoints:
 
   def restore(self, step: int, abstract: State) -> State:
     """The state saved at a step, in the shapes, dtypes and shardings of `abstract`."""
+    metadata = self._manager.item_metadata(step)
+    saved = dict(getattr(metadata, "tree", metadata) or {})
+    if not saved:
+      raise OSError("its metadata is missing")
     wanted = leaves_by_path(abstract)
-    self._check(step, wanted)
+    if any(path.startswith("codebooks.") for path in saved):  # as version 0.1 called the rest
+      wanted = {path.replace("rest.", "codebooks.", 1): leaf for path, leaf in wanted.items()}
+    self._check(step, saved, wanted)
     found = self._manager.restore(step, args=ocp.args.StandardRestore(wanted))
     return jax.tree.unflatten(jax.tree.structure(abstract), [found[path] for path in wanted])
 
@@ -133,12 +138,8 @@ class Checkpoints:
   def close(self) -> None:
     self._manager.close()
 
-  def _check(self, step: int, wanted: dict[str, Any]) -> None:
+  def _check(self, step: int, found: dict[str, Any], wanted: dict[str, Any]) -> None:
     """Raises BadInput that names the leaves in which a checkpoint differs."""
-    metadata = self._manager.item_metadata(step)
-    found = dict(getattr(metadata, "tree", metadata) or {})
-    if not found:
-      raise OSError("its metadata is missing")
     missing, unexpected = wanted.keys() - found.keys(), found.keys() - wanted.keys()
     shapes = [
       f"{path} is {tuple(found[path].shape)}, not {tuple(wanted[path].shape)}"
@@ -148,16 +149,8 @@ class Checkpoints:
     problems = [f"missing {path}" for path in sorted(missing)]
     problems += [f"unexpected {path}" for path in sorted(unexpected)] + shapes
     if problems:
-      paths = [*missing, *unexpected, *(s.split(" ")[0] for s in shapes)]
-      fields = {
-        field
-        for pattern, fields in self._decided_by.items()
-        if any(re.search(pattern, path) for path in paths)
-        for field in fields
-      }
       shown = "; ".join(problems[:4]) + (f"; and {len(problems) - 4} more" if problems[4:] else "")
-      decided = f" (decided by {', '.join(sorted(fields))})" if fields else ""
-      raise BadInput(f"checkpoint {self._folder / str(step)} is of another model: {shown}{decided}")
+      raise BadInput(f"checkpoint {self._folder / str(step)} is of another model: {shown}")
 
   def _set_aside(self, steps: Sequence[int]) -> None:
     if not steps:

@@ -1,7 +1,8 @@
-"""Command lines read by tyro, their errors in one line.
+"""How a command line is read: by tyro, its errors in one line.
 
-Every verb is a frozen dataclass. `fit` also takes the fields of the experiment that its config
-file defines, by dotted path.
+A verb is a frozen dataclass of its arguments with a method `run()`, in its subject's folder; the
+table of them is in verbs.py. `fit` also takes the fields of the experiment that its config file
+defines, by dotted path, and another class for a part: `--data Folder --data.path PHOTOS`.
 """
 
 import contextlib
@@ -9,194 +10,29 @@ import dataclasses
 import io
 import pathlib
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import tyro
 from tyro.conf import AvoidSubcommands, FlagConversionOff, Positional, arg
 
-from train import config as configs
+from train import fields
 from train.config import Experiment
 from train.errors import BadInput
 
-_STYLE = (AvoidSubcommands,)
 Directory = Annotated[Positional[pathlib.Path], arg(metavar="DIR")]
-Images = Annotated[Positional[tuple[pathlib.Path, ...]], arg(metavar="IMAGE ...")]
 
 
 @dataclasses.dataclass(frozen=True)
-class Evaluate:
-  """Print the figures of a run's finished stages on the held-out split, computed anew."""
+class Verb:
+  """What `python -m train VERB ...` does."""
 
-  dir: Directory
-  """Folder of the run."""
+  @classmethod
+  def read(cls, args: list[str]) -> Self:
+    """The verb with its arguments; raises BadInput."""
+    return parse(cls, args, prog=f"python -m train {cls.__name__.lower()}")
 
-
-@dataclasses.dataclass(frozen=True)
-class Drawing:
-  """How codes are drawn."""
-
-  temperature: float = 1.0
-  """Divides the logits; 0: always the most probable code."""
-  top_k: int | None = None
-  """Draw from the k most probable codes only."""
-  top_p: float | None = None
-  """Draw from the most probable codes that hold this mass only."""
-  seed: int = 0
-  """The same seed, the same samples."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Sample(Drawing):
-  """Draw images from a run's priors; writes a sheet of them, and their codes."""
-
-  dir: Directory = tyro.MISSING
-  """Folder of the run."""
-  num: int = 64
-  """How many."""
-  label: str | None = None
-  """The class, by name or number; all classes in turn where it is not given."""
-  classifier: pathlib.Path | None = None
-  """Folder of a classifier's run: of what is drawn for a class, what it recognizes best is kept."""
-  keep: float = 1.0
-  """The fraction that is kept, up to 1."""
-  output: pathlib.Path | None = None
-  """The PNG to write; its codes go beside it as .npz. Default: samples-seedSEED.png in DIR."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Reconstruct:
-  """Encode and decode pictures; writes each beside its reconstruction, its codes, and figures."""
-
-  dir: Directory
-  """Folder of the run."""
-  images: Images
-  """PNG or JPEG files, resized and cropped to the size of the run's images."""
-  output: pathlib.Path | None = None
-  """Folder to write to. Default: reconstructions/ in DIR."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Swap:
-  """Show pictures' contents in pictures' styles, by an ML-VAE; writes a sheet, and the latents."""
-
-  dir: Directory
-  """Folder of the run."""
-  images: Images
-  """PNG or JPEG files whose contents are shown, resized and cropped to the run's images; for a run
-  on Omniglot black on white, as its files are."""
-  styles: tuple[pathlib.Path, ...] = ()
-  """Files whose styles are taken. Default: the same."""
-  together: bool = False
-  """One content: what all images, of one group, tell together."""
-  output: pathlib.Path | None = None
-  """The PNG to write; contents and styles go beside it as .npz. Default: swap.png in DIR."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Upsample(Drawing):
-  """Keep the upper levels' codes of pictures and draw the lower ones' anew."""
-
-  dir: Directory = tyro.MISSING
-  """Folder of the run."""
-  images: Images = tyro.MISSING
-  """PNG or JPEG files, resized and cropped to the size of the run's images."""
-  levels: int = 1
-  """How many levels are kept, from the top."""
-  num: int = 4
-  """Versions of each picture."""
-  label: str | None = None
-  """The class of the pictures, where the prior knows classes."""
-  output: pathlib.Path | None = None
-  """Folder to write to. Default: upsampled/ in DIR."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Inpaint(Drawing):
-  """Draw a part of pictures anew, given the rest."""
-
-  dir: Directory = tyro.MISSING
-  """Folder of the run."""
-  images: Images = tyro.MISSING
-  """PNG or JPEG files, resized and cropped to the size of the run's images."""
-  box: tuple[int, int, int, int] = tyro.MISSING
-  """The part to draw, in pixels: top, left, bottom, right (the last two are not in it)."""
-  margin: int = 1
-  """Codes next to the part that are drawn as well, since their encoder saw it."""
-  num: int = 4
-  """Versions of each picture."""
-  label: str | None = None
-  """The class of the pictures, where the prior knows classes."""
-  output: pathlib.Path | None = None
-  """Folder to write to. Default: inpainted/ in DIR."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Score(Drawing):
-  """Judge samples against held-out real images, as many for every fraction that is kept.
-
-  FID, precision and recall are taken in the features of the classifier, or of Inception-v3.
-
-  The class asked for is judged by a regression on real images, IS by the classifier's classes.
-  """
-
-  dir: Directory = tyro.MISSING
-  """Folder of the run whose priors are drawn from."""
-  classifier: pathlib.Path = tyro.MISSING
-  """Folder of a classifier's run."""
-  keep: tuple[float, ...] = (1.0, 0.5, 0.25)
-  """Fractions: of what is drawn for a class, what the classifier recognizes best."""
-  num: int = 1000
-  """Samples that are kept; at most as many held-out images are compared with."""
-  inception: pathlib.Path | None = None
-  """Weights of the Inception-v3 for FID: a state dict as .npz, or as .pth where torch is there."""
-  accuracy_steps: int = 0
-  """Steps of a classifier trained on the samples and tested on real images (CAS); 0: none."""
-  judge_size: int = 8
-  """Side to which images are shrunk for the regression that judges classes."""
-
-
-def fit_parser(experiment: Experiment) -> type:
-  """The dataclass of `fit`'s options for an experiment, whose fields stand at the top level."""
-  fields = [
-    ("workdir", Annotated[pathlib.Path, arg(help="Folder of the run; new, empty, or its own.")]),
-    (
-      "dry_run",
-      Annotated[
-        bool,
-        tyro.conf.FlagCreatePairsOff,
-        arg(help="Print the resolved config, sizes, mesh, memory and data; write nothing."),
-      ],
-      dataclasses.field(default=False),
-    ),
-    (
-      "experiment",
-      Annotated[type(experiment), arg(name=""), FlagConversionOff],
-      dataclasses.field(default=experiment),
-    ),
-  ]
-  return dataclasses.make_dataclass("Fit", fields, frozen=True)
-
-
-def parse_fit(args: list[str]) -> Any:
-  """`fit`'s arguments: workdir, dry_run, and the experiment of the config with its overrides."""
-  if not args or args[0].startswith("-"):
-    if not args or set(args) & {"-h", "--help"}:
-      print(_FIT_HELP, end="")
-      raise SystemExit(0 if args else 2)
-    raise BadInput(f"fit: the config comes first; found {args[0]!r} (fit CONFIG --workdir DIR ...)")
-  experiment = configs.load(args[0])
-  known = ["--workdir", "--dry_run", *(f"--{path}" for path in configs.flatten(experiment))]
-  for option in args[1:]:
-    name = option.split("=")[0].replace("-", "_").replace("__", "--", 1)
-    if option.startswith("--") and name not in (*known, "--help"):
-      raise BadInput(f"unknown field {option.split('=')[0]}{configs.nearest(name, known)}")
-  description = (
-    f"Train the experiment {experiment.name!r}, or go on with it, or see that it is done."
-  )
-  prog = f"python -m train fit {args[0]}"
-  parsed = parse(fit_parser(experiment), args[1:], prog=prog, description=description)
-  configs.check(parsed.experiment)
-  return parsed
+  def run(self) -> None:
+    raise NotImplementedError
 
 
 def parse(kind: Any, args: list[str], *, prog: str, description: str | None = None) -> Any:
@@ -205,12 +41,96 @@ def parse(kind: Any, args: list[str], *, prog: str, description: str | None = No
   try:
     with contextlib.redirect_stderr(said):
       return tyro.cli(
-        kind, args=args, prog=prog, description=description, config=_STYLE, use_underscores=True
+        kind,
+        args=args,
+        prog=prog,
+        description=description,
+        config=(AvoidSubcommands,),
+        use_underscores=True,
       )
   except SystemExit as stop:
     if stop.code in (0, None):
       raise
     raise BadInput(_one_line(said.getvalue())) from None
+
+
+def parse_overrides(
+  experiment: Experiment, args: list[str], options: list[tuple[str, Any, Any]], *, prog: str
+) -> tuple[Experiment, Any]:
+  """An experiment with the fields that a command line gives it, and what else that says.
+
+  Args:
+    options: (name, annotated type, default or MISSING) of what is no field of the experiment.
+
+  Raises:
+    BadInput: an option that is none, or a value that can't be.
+  """
+  experiment, args = _with_classes(experiment, args)
+  known = [f"--{name}" for name in (*(o[0] for o in options), *fields.flatten(experiment))]
+  for option in args:
+    name = option.split("=")[0].replace("-", "_").replace("__", "--", 1)
+    if option.startswith("--") and name not in (*known, "--help"):
+      raise BadInput(f"unknown field {option.split('=')[0]}{fields.nearest(name, known)}")
+  own = [f.name for f in dataclasses.fields(experiment) if f.name != "stages"]
+  values = {name: getattr(experiment, name) for name in own}
+  columns = [
+    *((name, kind, dataclasses.field(default=default)) for name, kind, default in options),
+    *(
+      (name, Annotated[type(value), FlagConversionOff], _default(value))
+      for name, value in (values | experiment.stages).items()
+    ),
+  ]
+  kind = dataclasses.make_dataclass("Fit", columns, frozen=True, kw_only=True)
+  said = f"Train the experiment {experiment.name!r}, or go on with it, or see that it is done."
+  parsed = parse(kind, args, prog=prog, description=said)
+  changed = dataclasses.replace(
+    experiment,
+    **{name: getattr(parsed, name) for name in own},
+    stages={name: getattr(parsed, name) for name in experiment.stages},
+  )
+  fields.check(changed)
+  return changed, parsed
+
+
+def _default(value: Any) -> dataclasses.Field:
+  return dataclasses.field(default_factory=lambda: value)
+
+
+def _with_classes(experiment: Experiment, args: list[str]) -> tuple[Experiment, list[str]]:
+  """Takes `--PART CLASS` out of a command line; fields that both classes have keep their values."""
+  left, words = [], iter(args)
+  for word in words:
+    option, equals, name = word.partition("=")
+    path = option.removeprefix("--")
+    if not option.startswith("--") or not _is_part(experiment, path):
+      left.append(word)
+      continue
+    name = name if equals else next(words, "")
+    experiment = _replaced(experiment, path.split("."), name, f"--{path}")
+  return experiment, left
+
+
+def _is_part(experiment: Experiment, path: str) -> bool:
+  return isinstance(fields.flatten(experiment).get(path, (None,))[0], type)
+
+
+def _replaced(config: Any, path: list[str], name: str, option: str) -> Any:
+  """The config with the part at a path made anew, of the class of this name."""
+  if not path:
+    base = [c for c in type(config).__mro__ if dataclasses.is_dataclass(c)][-1]
+    kinds = {c.__name__: c for c in fields.subclasses(base) if dataclasses.is_dataclass(c)}
+    if name not in kinds:
+      known = sorted(k for k in kinds if not k.startswith("_"))
+      raise BadInput(
+        f"{option} is {name!r}{fields.nearest(name, known)}; it must be one of {', '.join(known)}"
+      )
+    both = {f.name for f in dataclasses.fields(config)}
+    both &= {f.name for f in dataclasses.fields(kinds[name])}
+    return kinds[name](**{field: getattr(config, field) for field in both})
+  part = _replaced(fields.parts(config)[path[0]], path[1:], name, option)
+  if isinstance(config, Experiment) and path[0] in config.stages:
+    return dataclasses.replace(config, stages=config.stages | {path[0]: part})
+  return dataclasses.replace(config, **{path[0]: part})
 
 
 def _one_line(box: str) -> str:
@@ -228,12 +148,3 @@ _TITLES = (
   "Unrecognized options",
   "Value error",
 )
-
-_FIT_HELP = """\
-usage: python -m train fit CONFIG --workdir DIR [--dry_run] [--dotted.field value ...]
-
-Train an experiment, go on with one that was stopped, or see that it is done.
-
-CONFIG is a Python file with get_config(), or the name of one in configs/.
-`python -m train fit CONFIG --help` lists the fields of that experiment and their values.
-"""

@@ -1,53 +1,77 @@
-"""Experiments as frozen dataclasses: their common parts, checks, and how two of them differ.
+"""Experiments as frozen dataclasses that make things: stages in order over one source of data.
 
-A config file defines `get_config() -> Experiment`. Every field has a dotted path, by which the
-command line overrides it and by which an error names it. Metadata of a field says what values are
-possible (`least`, `most`) and whether it may change when a run resumes (`may_vary`).
+    def get_config() -> Experiment:
+      return Experiment(
+        name="mnist",
+        data=Idx(path="data/mnist"),
+        stages={"tokenizer": VQVAEStage(...), "prior": PriorStage(...)},
+      )
+
+A kind of data, of stage or of optimizer is a subclass with its one method, in the subject it
+belongs to or in the config file itself; nothing lists them.
 """
 
 import dataclasses
-import difflib
+import importlib
 import importlib.util
-import math
 import pathlib
 import re
 import sys
-import types
-import typing
-from typing import Any, Literal
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal
 
-from train.data import Data
 from train.errors import BadInput
+from train.fields import check, field, flatten, from_json, nearest, subclasses, to_json
+
+if TYPE_CHECKING:
+  import optax
+
+  from train.task import Run, Task, Work
+
+_ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
-def field(
-  default: Any,
-  *,
-  least: float | None = None,
-  most: float | None = None,
-  may_vary: bool = False,
-) -> Any:
-  """A dataclass field with its limits; `may_vary`: a resumed run may have it otherwise."""
-  metadata = {"least": least, "most": most, "may_vary": may_vary}
-  if dataclasses.is_dataclass(default):
-    return dataclasses.field(default_factory=lambda: default, metadata=metadata)
-  return dataclasses.field(default=default, metadata=metadata)
+@dataclasses.dataclass(frozen=True)
+class Source:
+  """Where examples come from."""
+
+  def prepare(self) -> str:
+    """What the data are, so that a run is never resumed on others; prepares them where need be.
+
+    With several processes one does so before the others.
+    """
+    return type(self).__name__
+
+  def open(self) -> Any:
+    """The splits, as the stages of this kind of data take them: Examples by name, say."""
+    raise NotImplementedError
+
+  def about(self, splits: Any) -> dict[str, Any]:
+    """What is kept with a run, in JSON's types, for stages to be made without the data."""
+    del splits
+    return {}
 
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
-  """Adam (AdamW where there is weight decay)."""
+  """What every optimizer has."""
 
   learning_rate: float = field(2e-4, least=0)
-  b1: float = field(0.9, least=0, most=1)
-  b2: float = field(0.999, least=0, most=1)
-  weight_decay: float = field(0.0, least=0)
   warmup_steps: int = field(0, least=0)
   """Steps over which the learning rate rises from 0."""
-  schedule: Literal["constant", "cosine"] = field("constant")
-  """What the learning rate does after the warm-up; "cosine" ends at 0 on the last step."""
+  schedule: Literal["constant", "cosine", "linear", "step"] = field("constant")
+  """What the learning rate does after the warm-up: cosine and linear end at 0 on the last step;
+  step multiplies it at `decay_at`."""
+  decay_at: tuple[float, ...] = field((0.5, 0.75), least=0, most=1)
+  """When, as parts of the stage's steps (schedule=step)."""
+  decay_by: float = field(0.1, least=0)
+  """What the learning rate is multiplied by (schedule=step)."""
   clip_norm: float = field(0.0, least=0)
   """Largest global norm of a gradient; 0 leaves gradients as they are."""
+
+  def make(self, steps: int) -> "optax.GradientTransformation":
+    """The optimizer of a stage of so many steps; clipping is not its work."""
+    raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +81,24 @@ class Stage:
   batch_size: int = field(128, least=1)
   """Examples a step, over all devices."""
 
+  def make(self, run: "Run") -> "Task | Work":
+    """What the loop trains, or the work to be done.
+
+    Args:
+      run: the experiment, its data, and its finished stages; where those are not finished yet, as
+        in a dry run, what they learn is shapes.
+
+    Raises:
+      ValueError: fields that do not fit each other or the data.
+    """
+    raise NotImplementedError
+
+
+def _adam() -> Optimizer:
+  from train.optimizer import Adam
+
+  return Adam()
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainingStage(Stage):
@@ -64,11 +106,17 @@ class TrainingStage(Stage):
 
   steps: int = field(1000, least=1, may_vary=True)
   """Training steps; a finished run continues when they are raised."""
+  accumulate: int = field(1, least=1, may_vary=True)
+  """Parts of a batch whose gradients are added up: the same step in less memory."""
+  eval_batch_size: int = field(0, least=0, may_vary=True)
+  """Examples evaluated at once, over all devices; 0: batch_size."""
   eval_every: int = field(1000, least=1, may_vary=True)
   """Steps between evaluations on the held-out split; the last step has one, too."""
   checkpoint_every: int = field(1000, least=1, may_vary=True)
   """Steps between checkpoints; evaluations and the last step have one, too."""
-  optimizer: Optimizer = field(Optimizer())
+  optimizer: Optimizer = dataclasses.field(default_factory=_adam)
+  average: float = field(0.0, least=0, most=0.9999999)
+  """Decay of a running average of the parameters, which is evaluated and sampled from; 0: none."""
   dtype: Literal["float32", "bfloat16", "float64"] = field("float32")
   """Of the computation; codes, statistics and losses stay float32 at least."""
   param_dtype: Literal["float32", "float64"] = field("float32")
@@ -81,7 +129,7 @@ class Log:
   every: int = field(50, least=1, may_vary=True)
   """Steps between lines of metrics."""
   pictures_every: int = field(0, least=0, may_vary=True)
-  """Steps between pictures; 0: only when a stage is finished."""
+  """Steps between reports, pictures and all; 0: only when a stage is finished."""
   keep_checkpoints: int = field(2, least=1, may_vary=True)
   """How many of the latest checkpoints stay, besides the best."""
 
@@ -106,122 +154,28 @@ class Parallel:
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-  """What every experiment has. A subclass adds its stages, in the order they run."""
+  """Stages in the order they run, over one source of data."""
 
   name: str = field("experiment")
   seed: int = field(0, least=0, most=2**31 - 1)
-  data: Data = field(Data())
+  data: Source = field(Source())
+  stages: dict[str, Stage] = dataclasses.field(default_factory=dict)
   log: Log = field(Log())
   parallel: Parallel = field(Parallel())
 
-
-def stages(experiment: Experiment) -> dict[str, Stage]:
-  """The stages by name, in order."""
-  values = {f.name: getattr(experiment, f.name) for f in dataclasses.fields(experiment)}
-  return {name: value for name, value in values.items() if isinstance(value, Stage)}
-
-
-def flatten(config: Any, prefix: str = "") -> dict[str, tuple[Any, dataclasses.Field]]:
-  """Every leaf by its dotted path: its value and its field."""
-  leaves = {}
-  for f in dataclasses.fields(config):
-    value = getattr(config, f.name)
-    if dataclasses.is_dataclass(value):
-      leaves |= flatten(value, f"{prefix}{f.name}.")
-    else:
-      leaves[prefix + f.name] = (value, f)
-  return leaves
-
-
-def check(config: Any, prefix: str = "") -> None:
-  """Raises BadInput that names the first field of a wrong type or with an impossible value."""
-  hints = typing.get_type_hints(type(config))
-  for f in dataclasses.fields(config):
-    path, value, hint = prefix + f.name, getattr(config, f.name), hints[f.name]
-    if not _fits(value, hint):
-      raise BadInput(f"{path} is {value!r}; it must be {_name(hint)}")
-    if dataclasses.is_dataclass(value):
-      check(value, path + ".")
-    for number in value if isinstance(value, tuple) else (value,):
-      if not isinstance(number, (int, float)) or isinstance(number, bool):
-        continue
-      least, most = f.metadata.get("least"), f.metadata.get("most")
-      if not math.isfinite(number):
-        raise BadInput(f"{path} is {value}; it must be finite")
-      if least is not None and number < least:
-        raise BadInput(f"{path} is {value}; it must be at least {least}")
-      if most is not None and number > most:
-        raise BadInput(f"{path} is {value}; it must be at most {most}")
-
-
-def _fits(value: Any, hint: Any) -> bool:
-  origin = typing.get_origin(hint)
-  if origin is Literal:
-    return value in typing.get_args(hint)
-  if origin is tuple:  # tuple[X, ...], not empty
-    return (
-      isinstance(value, tuple) and bool(value) and all(_fits(v, hint.__args__[0]) for v in value)
-    )
-  if origin in (typing.Union, types.UnionType):
-    return any(_fits(value, h) for h in typing.get_args(hint))
-  if hint is float:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-  if hint is int:
-    return isinstance(value, int) and not isinstance(value, bool)
-  return isinstance(value, hint or type(None))
-
-
-def _name(hint: Any) -> str:
-  if typing.get_origin(hint) is Literal:
-    return "one of " + ", ".join(map(repr, typing.get_args(hint)))
-  if typing.get_origin(hint) is tuple:
-    return f"a tuple of {_name(hint.__args__[0])}"
-  return getattr(hint, "__name__", str(hint))
-
-
-def changes(old: Experiment, new: Experiment) -> list[str]:
-  """The fields, as 'path: old -> new', in which a run must not differ from the one it resumes."""
-  before, after = flatten(old), flatten(new)
-  return [
-    f"{path}: {before[path][0]!r} -> {value!r}"
-    for path, (value, f) in after.items()
-    if path in before and value != before[path][0] and not f.metadata.get("may_vary")
-  ]
-
-
-def from_dict(cls: type, values: dict[str, Any], source: str) -> Any:
-  """The config that `dataclasses.asdict` took apart; BadInput names a field that can't be."""
-
-  def build(cls: type, values: dict, prefix: str) -> Any:
-    if not isinstance(values, dict) or not dataclasses.is_dataclass(cls):
-      raise BadInput(f"{source}: {prefix or 'the config'} is damaged; found {values!r}")
-    hints = typing.get_type_hints(cls)
-    for name in values:
-      if name not in hints:
-        raise BadInput(f"{source}: unknown field {prefix}{name}{nearest(name, hints)}")
-
-    def read(name: str, value: Any) -> Any:
-      if isinstance(value, list):  # JSON knows no tuples
-        return tuple(value)
-      return build(hints[name], value, f"{prefix}{name}.") if isinstance(value, dict) else value
-
-    return cls(**{name: read(name, value) for name, value in values.items()})
-
-  config = build(cls, values, "")
-  check(config)
-  return config
-
-
-def nearest(word: str, known: typing.Iterable[str]) -> str:
-  """'; did you mean X?' for the nearest of the known words, or ''."""
-  matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-  return f"; did you mean {matches[0]}?" if matches else ""
+  def __post_init__(self):
+    taken = {"workdir", "dry_run", *(f.name for f in dataclasses.fields(self))}
+    for name in self.stages:
+      if not re.fullmatch(r"[A-Za-z]\w*", name) or name in taken:
+        raise BadInput(
+          f"a stage is called {name!r}; it must be a word of letters, digits and _, and none of "
+          f"{', '.join(sorted(taken))}"
+        )
 
 
 def load(config: str) -> Experiment:
   """The experiment of a config file, given by path or by its name in configs/."""
-  folder = pathlib.Path(__file__).resolve().parent.parent / "configs"
-  path = pathlib.Path(config)
+  folder, path = _ROOT / "configs", pathlib.Path(config)
   if path.suffix != ".py":
     path = folder / f"{config}.py"
   if not path.is_file():
@@ -229,21 +183,18 @@ def load(config: str) -> Experiment:
     raise BadInput(
       f"no config {config!r}{nearest(path.stem, names)} (there are {', '.join(names)})"
     )
-  spec = importlib.util.spec_from_file_location(f"vqlab_config_{path.stem}", path)
-  module = importlib.util.module_from_spec(spec)
-  sys.modules[spec.name] = module  # where tyro looks up what a class's annotations mean
   try:
-    spec.loader.exec_module(module)
-    experiment = module.get_config()
+    experiment = _execute(path).get_config()
   except TypeError as error:
     unknown = re.search(
       r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error)
     )
     if not unknown:
       raise
+    bases = (Experiment, Stage, Source, Optimizer, Log, Parallel)
     known = [
       f.name
-      for cls in (*_subclasses(Experiment), *_subclasses(Stage), Optimizer, Log, Parallel, Data)
+      for cls in {c for base in bases for c in subclasses(base)}
       if cls.__name__ == unknown[1]
       for f in dataclasses.fields(cls)
     ]
@@ -260,5 +211,76 @@ def load(config: str) -> Experiment:
   return experiment
 
 
-def _subclasses(cls: type) -> list[type]:
-  return [cls, *(s for sub in cls.__subclasses__() for s in _subclasses(sub))]
+def _execute(path: pathlib.Path) -> ModuleType:
+  """A config file as a module, under a name by which its classes are found again."""
+  name = f"vqlab_config_{path.stem}"
+  spec = importlib.util.spec_from_file_location(name, path)
+  module = importlib.util.module_from_spec(spec)
+  sys.modules[name] = module  # where tyro looks up what a class's annotations mean
+  spec.loader.exec_module(module)
+  return module
+
+
+def saved(experiment: Experiment) -> dict[str, Any]:
+  """The experiment as JSON; `restored` makes it anew, with the file whose classes it is made of."""
+  own = {
+    sys.modules[cls.__module__].__file__
+    for cls in _classes(experiment)
+    if not cls.__module__.startswith("train.")
+  }
+  if len(own) > 1:
+    raise BadInput(f"the config's classes are of several files ({', '.join(sorted(own))}); use one")
+  file = str(pathlib.Path(own.pop()).resolve()) if own else None
+  return {"config_file": file, "config": to_json(experiment, _name_of)}
+
+
+def restored(values: dict[str, Any], source: str) -> Experiment:
+  """The experiment that `saved` wrote; makes classes of train/ and of its config file alone.
+
+  Raises:
+    BadInput: a field or a class that can't be.
+  """
+  experiment = from_json(
+    Experiment,
+    values["config"],
+    lambda name: _class_of(name, values["config_file"], source),
+    source,
+  )
+  check(experiment)
+  return experiment
+
+
+def _classes(config: Any) -> set[type]:
+  """Of all parts of a config, itself included."""
+  values = (value for value, _ in flatten(config).values())
+  return {type(config), *(value for value in values if isinstance(value, type))}
+
+
+def _name_of(cls: type) -> str:
+  return f"{cls.__module__ if cls.__module__.startswith('train.') else ''}:{cls.__qualname__}"
+
+
+def _class_of(name: str, file: str | None, source: str) -> type:
+  module_name, _, qualname = name.rpartition(":")
+  try:
+    if module_name.startswith("train."):
+      module = importlib.import_module(module_name)
+    elif module_name or file is None:
+      raise AttributeError
+    else:
+      module = _config_module(pathlib.Path(file), source)
+    found = getattr(module, qualname)
+  except (ImportError, AttributeError):
+    where = file if not module_name and file else "train/"
+    raise BadInput(f"{source}: {where} has no class {name.strip(':')}") from None
+  return found
+
+
+def _config_module(path: pathlib.Path, source: str) -> ModuleType:
+  """The module of a config file, executed now unless it was."""
+  module = sys.modules.get(f"vqlab_config_{path.stem}")
+  if module is not None and pathlib.Path(module.__file__).resolve() == path:
+    return module
+  if not path.is_file():
+    raise BadInput(f"{source}: its classes are of the config file {path}, which is missing")
+  return _execute(path)

@@ -10,6 +10,10 @@ class BadInput(ValueError):
   """What the user gave can't be used; str() is one line: what, as it is, as it should be."""
 
 
+class Damaged(BadInput):
+  """What an earlier stage made is missing or can't be read; `fit` makes it anew."""
+
+
 class Failed(RuntimeError):
   """The run can't go on; str() is one line that says where it stands."""
 

@@ -27,12 +27,12 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from train.checkpoint import Checkpoints
-from train.config import Experiment, Stage
-from train.data import Split, eval_batches, train_batches
+from train.config import Log, TrainingStage
+from train.data import Examples, eval_batches, train_batches
 from train.errors import Failed, Preempted
 from train.parallel import Program
-from train.report import Bar, Metrics, NoMetrics, console, write_png
-from train.task import Task
+from train.report import Bar, Metrics, NoMetrics, console, write_report
+from train.task import Splits, Task
 
 
 class StopRequest:
@@ -56,18 +56,25 @@ class StopRequest:
 
 def train(
   name: str,
-  stage: Stage,
+  stage: TrainingStage,
   task: Task,
   program: Program,
-  experiment: Experiment,
-  splits: tuple[Split, Split],
+  examples: Splits,
   checkpoints: Checkpoints,
   folder: pathlib.Path,
+  *,
+  log: Log,
   key: jax.Array,
   seed: int,
   stop: Callable[[], bool],
 ) -> float:
   """Trains a stage from its latest checkpoint, or from the start, to its last step.
+
+  Args:
+    folder: of the run.
+    key: of the initial state and of what steps draw.
+    seed: of the order of the examples.
+    stop: asked before every step.
 
   Returns:
     The seconds spent on the stage, those before it was resumed included.
@@ -78,7 +85,7 @@ def train(
   """
   context, key = program.put(task.context), program.put(key)
   restored = checkpoints.latest(program.abstract_state)
-  start, state = restored if restored else (0, program.init(key))
+  start, state = restored if restored else (0, program.init(key, context))
   first = jax.process_index() == 0
   metrics = Metrics(folder, name, start) if first else NoMetrics()
   if first:
@@ -88,11 +95,15 @@ def train(
   bar = Bar(name, start, stage.steps, quiet=not first)
   window = _Window(metrics, bar, checkpoints)
   processes = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-  batches = train_batches(splits[0], seed, start, stage.steps, stage.batch_size, **processes)
+  batches = train_batches(
+    examples["train"], seed, start, stage.steps, stage.batch_size, **processes
+  )
 
   def held_out_figures(step: int) -> dict[str, float]:
     window.drain()  # lines stand in the order of steps, however the run was interrupted
-    figures = evaluate(task, program, state, context, splits[1], stage.batch_size)
+    learned = program.learned(state, context)
+    batch_size = stage.eval_batch_size or stage.batch_size
+    figures = evaluate(task, program, learned, context, examples["eval"], batch_size)
     for figure, value in figures.items():
       if math.isnan(value):
         window.fail(f"held-out {figure} is nan at step {step}")
@@ -105,6 +116,16 @@ def train(
       window.fail(f"the state is not finite at step {step}, though its loss was")
     metrics.flush()
     checkpoints.save(step, state, figures)
+
+  def report(step: int) -> None:
+    window.drain()
+    learned = jax.device_get(program.learned(state, context))
+    with jax.transfer_guard("allow"):  # it works on this process' first device
+      figures, files = task.report(learned, examples)
+    if figures:
+      metrics.write(step, "report", figures)
+    write_report(folder / name, files)
+    metrics.pictures(step, files)
 
   with contextlib.ExitStack() as stack:
     for close in (checkpoints.wait, bar.close, metrics.close):
@@ -122,15 +143,13 @@ def train(
       state, figures = program.step(state, context, batch, key)
       last = step == stage.steps
       window.add(step, figures)
-      if step % experiment.log.every == 0 or last:
+      if step % log.every == 0 or last:
         window.log(step)
       held_out = None
       if step % stage.eval_every == 0 or last:
         held_out = held_out_figures(step)
-      if experiment.log.pictures_every and step % experiment.log.pictures_every == 0 and first:
-        for title, picture in on_host(task.pictures, state, task.context, splits[1]).items():
-          write_png(folder / f"{title}.png", picture)
-          metrics.picture(step, title, picture)
+      if log.pictures_every and step % log.pictures_every == 0 and first:
+        report(step)
       if held_out or step % stage.checkpoint_every == 0:
         save(step, held_out)
     return metrics.seconds()
@@ -187,14 +206,14 @@ class _Window:
 
 
 def evaluate(
-  task: Task, program: Program, state: Any, context: Any, split: Split, batch_size: int
+  task: Task, program: Program, learned: Any, context: Any, examples: Examples, batch_size: int
 ) -> dict[str, float]:
   """The task's figures on a whole split; batches' sums are added up in float64."""
   processes = {"process_index": jax.process_index(), "process_count": jax.process_count()}
   totals: Any = None
   waiting: Any = None
-  for batch in eval_batches(split, batch_size, **processes):
-    sums = program.evaluate(state, context, program.put_batch(batch))
+  for batch in eval_batches(examples, batch_size, **processes):
+    sums = program.evaluate(learned, context, program.put_batch(batch))
     totals, waiting = _add(totals, waiting), sums  # one late: the device goes on meanwhile
   with jax.transfer_guard("allow"):  # what is left is arithmetic on a few numbers
     sums = _add(totals, waiting)
@@ -207,9 +226,3 @@ def _add(totals: Any, sums: Any) -> Any:
     return totals
   sums = jax.tree.map(lambda x: np.asarray(x, np.float64), jax.device_get(sums))
   return sums if totals is None else jax.tree.map(np.add, totals, sums)
-
-
-def on_host(function: Callable[..., Any], state: Any, *args: Any) -> Any:
-  """Calls a function that works on this process' first device, whatever mesh the state is on."""
-  with jax.transfer_guard("allow"):
-    return function(jax.device_get(state), *args)

@@ -1,57 +1,69 @@
-"""The optimizer of a stage, from its config, and one update by it."""
+"""Optimizers: their fields, and the Optax transformations they make."""
 
-from typing import Any, NamedTuple
+import dataclasses
 
-import jax
-import jax.numpy as jnp
 import optax
 
 from train.config import Optimizer
+from train.fields import field
 
 
-class State(NamedTuple):
-  """What training changes, of a task that has nothing but parameters."""
-
-  step: jax.Array  # i32[]
-  params: dict[str, Any]
-  opt_state: Any
-
-
-def make(config: Optimizer, steps: int) -> optax.GradientTransformation:
-  """Adam with what the config asks for; `steps` is the stage's length."""
+def schedule_of(config: Optimizer, steps: int) -> optax.ScalarOrSchedule:
+  """The learning rate over a stage's steps."""
+  rate, warmup = config.learning_rate, config.warmup_steps
+  left = max(steps - warmup, 1)
   if config.schedule == "cosine":
-    rate = optax.warmup_cosine_decay_schedule(
-      0.0 if config.warmup_steps else config.learning_rate,
-      config.learning_rate,
-      config.warmup_steps,
-      max(steps, config.warmup_steps + 1),
-    )
-  elif config.warmup_steps:
-    rate = optax.linear_schedule(0.0, config.learning_rate, config.warmup_steps)
+    start = 0.0 if warmup else rate
+    return optax.warmup_cosine_decay_schedule(start, rate, warmup, warmup + left)
+  if config.schedule == "linear":
+    after = optax.linear_schedule(rate, 0.0, left)
+  elif config.schedule == "step":
+    at = {round(part * steps) - warmup: config.decay_by for part in config.decay_at}
+    after = optax.piecewise_constant_schedule(rate, at)
+  elif warmup:
+    return optax.linear_schedule(0.0, rate, warmup)
   else:
-    rate = config.learning_rate
-  adam = optax.adamw(rate, config.b1, config.b2, weight_decay=config.weight_decay)
-  if not config.clip_norm:
-    return adam
-  return optax.chain(optax.clip_by_global_norm(config.clip_norm), adam)
+    return rate
+  if not warmup:
+    return after
+  return optax.join_schedules([optax.linear_schedule(0.0, rate, warmup), after], [warmup])
 
 
-def apply(
-  optimizer: optax.GradientTransformation, grads: Any, opt_state: Any, params: Any
-) -> tuple[Any, Any, jax.Array]:
-  """(new params, new optimizer state, global norm of the gradient)."""
-  updates, opt_state = optimizer.update(grads, opt_state, params)
-  return optax.apply_updates(params, updates), opt_state, optax.tree.norm(grads)
+@dataclasses.dataclass(frozen=True)
+class Adam(Optimizer):
+  """Adam (arXiv 1412.6980)."""
+
+  b1: float = field(0.9, least=0, most=1)
+  b2: float = field(0.999, least=0, most=1)
+
+  def make(self, steps: int) -> optax.GradientTransformation:
+    return optax.adamw(schedule_of(self, steps), self.b1, self.b2, weight_decay=0.0)
 
 
-def initial(optimizer: optax.GradientTransformation, params: Any) -> State:
-  """The state before the first step."""
-  return State(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+@dataclasses.dataclass(frozen=True)
+class AdamW(Adam):
+  """Adam with decoupled weight decay (arXiv 1711.05101)."""
+
+  weight_decay: float = field(1e-2, least=0)
+  """Times the learning rate, off every weight a step."""
+
+  def make(self, steps: int) -> optax.GradientTransformation:
+    rate = schedule_of(self, steps)
+    return optax.adamw(rate, self.b1, self.b2, weight_decay=self.weight_decay)
 
 
-def update(
-  optimizer: optax.GradientTransformation, grads: Any, state: State
-) -> tuple[State, jax.Array]:
-  """(the state after a step, global norm of the gradient)."""
-  params, opt_state, norm = apply(optimizer, grads, state.opt_state, state.params)
-  return State(state.step + 1, params, opt_state), norm
+@dataclasses.dataclass(frozen=True)
+class SGD(Optimizer):
+  """Stochastic gradient descent."""
+
+  learning_rate: float = field(0.1, least=0)
+  momentum: float = field(0.9, least=0, most=1)
+  nesterov: bool = field(False)
+  weight_decay: float = field(0.0, least=0)
+  """Times the weights, added to their gradient."""
+
+  def make(self, steps: int) -> optax.GradientTransformation:
+    descent = optax.sgd(schedule_of(self, steps), self.momentum or None, self.nesterov)
+    if not self.weight_decay:
+      return descent
+    return optax.chain(optax.add_decayed_weights(self.weight_decay), descent)

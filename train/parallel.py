@@ -14,9 +14,10 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from train.config import Parallel
+from train.config import Parallel, TrainingStage
 from train.errors import BadInput
-from train.task import Batch, Context, State, Task
+from train.learn import State
+from train.task import Batch, Task
 
 AXIS = "data"
 
@@ -53,13 +54,19 @@ def make_mesh(config: Parallel) -> Mesh:
   return Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,))
 
 
-def check_batch(mesh: Mesh, batch_size: int, path: str) -> None:
-  """Raises BadInput unless every device gets an equal share."""
-  if batch_size % mesh.size:
-    raise BadInput(
-      f"{path} is {batch_size}, which {mesh.size} devices do not divide; "
-      f"the nearest that they do is {max(1, round(batch_size / mesh.size)) * mesh.size}"
-    )
+def check_batch(mesh: Mesh, stage: TrainingStage, name: str) -> None:
+  """Raises BadInput unless every device gets an equal share of every part of a batch."""
+  for field, size, parts in (
+    ("batch_size", stage.batch_size, stage.accumulate),
+    ("eval_batch_size", stage.eval_batch_size, 1),
+  ):
+    shares = mesh.size * parts
+    if size % shares:
+      of = f"{mesh.size} devices" + (f" of {parts} parts each" if parts > 1 else "")
+      raise BadInput(
+        f"{name}.{field} is {size}, which {of} do not divide; "
+        f"the nearest that they do is {max(1, round(size / shares)) * shares}"
+      )
 
 
 def wait_for_all(what: str) -> None:
@@ -71,9 +78,10 @@ def wait_for_all(what: str) -> None:
 class Program(NamedTuple):
   """A task's functions, compiled, and how arguments get onto the devices."""
 
-  init: Callable[[jax.Array], State]  # (key) -> state, on the devices
-  step: Callable[[State, Context, Batch, jax.Array], tuple[State, Any]]  # donates the state
-  evaluate: Callable[[State, Context, Batch], Any]
+  init: Callable[[jax.Array, Any], State]  # (key, context) -> state, on the devices
+  step: Callable[[State, Any, Batch, jax.Array], tuple[State, Any]]  # donates the state
+  learned: Callable[[State, Any], Any]
+  evaluate: Callable[[Any, Any, Batch], Any]
   put: Callable[[Any], Any]  # the same value on every device
   put_batch: Callable[[dict[str, np.ndarray]], Batch]  # this process' share of a global batch
   abstract_state: State  # shapes, dtypes and shardings
@@ -83,23 +91,26 @@ def compile_task(task: Task, mesh: Mesh, mode: str) -> Program:
   """Compiles a task's functions for a mesh; `mode` is "jit" or "pmap"."""
   replicated = NamedSharding(mesh, PartitionSpec())
   split = NamedSharding(mesh, PartitionSpec(AXIS))
-  # Made inside jit, so that no two leaves share a buffer: the step gives the state's away.
-  init = jax.jit(task.init, out_shardings=replicated)
-  key = jax.eval_shape(lambda: jax.random.key(0))
-  abstract_state = jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated),
-    jax.eval_shape(task.init, key),
-  )
   return Program(
-    init=init,
+    # Made inside jit, so that no two leaves share a buffer: the step gives the state's away.
+    init=jax.jit(task.init, out_shardings=replicated),
     step=_jit_step(task, replicated, split) if mode == "jit" else _pmap_step(task, mesh),
+    learned=jax.jit(task.learned, out_shardings=replicated),
     evaluate=jax.jit(
       task.evaluate, in_shardings=(replicated, replicated, split), out_shardings=replicated
     ),
     put=functools.partial(jax.tree.map, functools.partial(_put, sharding=replicated)),
     put_batch=functools.partial(_put_batch, sharding=split),
-    abstract_state=abstract_state,
+    abstract_state=abstract_state(task, replicated),
   )
+
+
+def abstract_state(task: Task, sharding: jax.sharding.Sharding | None = None) -> State:
+  """The shapes, dtypes and shardings of a task's state; computes nothing."""
+  key = jax.eval_shape(lambda: jax.random.key(0))
+  state = jax.eval_shape(task.init, key, task.context)
+  shaped = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+  return jax.tree.map(shaped, state)
 
 
 def _put(x: Any, sharding: NamedSharding) -> jax.Array:
@@ -136,7 +147,7 @@ def _pmap_step(task: Task, mesh: Mesh) -> Callable:
   )
   replicated = NamedSharding(mesh, PartitionSpec())
 
-  def step(state: State, context: Context, batch: Batch, key: jax.Array) -> tuple[State, Any]:
+  def step(state: State, context: Any, batch: Batch, key: jax.Array) -> tuple[State, Any]:
     with jax.transfer_guard("allow"):  # pmap takes its batch from the host
       out = compiled(state, context, jax.tree.map(_by_device, batch), key)
       return jax.tree.map(lambda x: _from_own_copies(x, replicated), out)

@@ -1,16 +1,18 @@
 """What a person sees of a run: progress, metrics as lines and curves, pictures.
 
-metrics.jsonl gets {"stage", "step", "kind", figures ...}; kind is "train" (that step's batch) or
-"eval" (the held-out split). `seconds`, the time since the process began the stage, is the only
-figure that differs between two runs of the same config.
+metrics.jsonl gets {"stage", "step", "kind", figures ...}; kind is "train" (that step's batch),
+"eval" (the held-out split) or "report" (figures too dear for every evaluation). `seconds`, the time
+spent on the stage, is the only figure that differs between two runs of the same config.
 """
 
+import csv
 import json
-import math
 import os
 import pathlib
 import time
+import wave
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -42,8 +44,8 @@ class Metrics:
     for name, value in figures.items():
       self._events.add_scalar(f"{self._stage}/{kind}/{name}", value, step)
 
-  def picture(self, step: int, name: str, picture: np.ndarray) -> None:
-    self._events.add_image(f"{self._stage}/{name}", picture, step, dataformats="HWC")
+  def pictures(self, step: int, files: Mapping[str, Any]) -> None:
+    add_pictures(self._events, self._stage, step, files)
 
   def flush(self) -> None:
     """Until every line is on disk: a checkpoint must never be ahead of its metrics."""
@@ -59,11 +61,19 @@ class Metrics:
     self._events.close()
 
 
+def add_pictures(events: Any, stage: str, step: int, files: Mapping[str, Any]) -> None:
+  """Shows the pictures among a report's files in TensorBoard."""
+  for name, content in files.items():
+    if name.endswith(".png"):
+      title = f"{stage}/{name.removesuffix('.png')}"
+      events.add_image(title, content, step, dataformats="HWC")
+
+
 class NoMetrics:
   """What processes other than the first write: nothing."""
 
   def write(self, *args, **kwargs) -> None: ...
-  def picture(self, *args, **kwargs) -> None: ...
+  def pictures(self, *args, **kwargs) -> None: ...
   def flush(self) -> None: ...
   def close(self) -> None: ...
 
@@ -138,32 +148,48 @@ class Bar:
       self._progress.stop()
 
 
-def to_uint8(images: np.ndarray) -> np.ndarray:
-  """Images in [-0.5, 0.5], as the networks have them, as uint8."""
-  return np.uint8(np.clip(np.rint((np.asarray(images, np.float32) + 0.5) * 255), 0, 255))
-
-
-def sheet(images: np.ndarray | Sequence[np.ndarray], columns: int, *, scale: int = 0) -> np.ndarray:
-  """Images u8[N, H, W, C] on one sheet u8[H', W', 3], in rows, enlarged where they are small."""
-  images = np.asarray(images)
-  if images.shape[-1] == 1:
-    images = np.repeat(images, 3, axis=-1)
-  scale = scale or max(1, math.ceil(48 / images.shape[1]))
-  images = images.repeat(scale, axis=1).repeat(scale, axis=2)
-  gap = max(2, scale)
-  n, height, width, _ = images.shape
-  rows = -(-n // columns)
-  out = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, 3), 255, np.uint8)
-  for i, image in enumerate(images):
-    y, x = (i // columns) * (height + gap) + gap, (i % columns) * (width + gap) + gap
-    out[y : y + height, x : x + width] = image
-  return out
+def write_report(folder: pathlib.Path, files: Mapping[str, Any]) -> None:
+  """Writes the files of a `Report`, each whole or not at all."""
+  for name, content in files.items():
+    with whole(folder / name) as temporary:
+      _WRITERS[pathlib.Path(name).suffix](temporary, content)
 
 
 def write_png(path: pathlib.Path, picture: np.ndarray) -> None:
   """Writes a picture u8[H, W, 3] whole or not at all."""
-  with whole(path) as temporary:
-    Image.fromarray(picture).save(temporary, format="png")
+  write_report(path.parent, {path.name: picture})
+
+
+def write_npz(path: pathlib.Path, **arrays: np.ndarray) -> None:
+  """Writes arrays by name whole or not at all."""
+  with whole(path) as temporary, open(temporary, "wb") as file:
+    np.savez_compressed(file, **arrays)
+
+
+def _png(path: pathlib.Path, picture: np.ndarray) -> None:
+  Image.fromarray(picture).save(path, format="png")
+
+
+def _gif(path: pathlib.Path, frames: np.ndarray) -> None:
+  first, *others = map(Image.fromarray, frames)
+  first.save(path, format="gif", save_all=True, append_images=others, duration=100, loop=0)
+
+
+def _wav(path: pathlib.Path, sound: tuple[int, np.ndarray]) -> None:
+  rate, samples = sound
+  with wave.open(str(path), "wb") as file:
+    file.setnchannels(1 if samples.ndim == 1 else samples.shape[1])
+    file.setsampwidth(2)
+    file.setframerate(rate)
+    file.writeframes(samples.astype("<i2").tobytes())
+
+
+def _csv(path: pathlib.Path, rows: Sequence[Sequence[Any]]) -> None:
+  with open(path, "w", newline="") as file:
+    csv.writer(file).writerows(rows)
+
+
+_WRITERS = {".png": _png, ".gif": _gif, ".wav": _wav, ".csv": _csv}
 
 
 def usage_plot(counts: np.ndarray, perplexity: float) -> np.ndarray:

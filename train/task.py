@@ -1,69 +1,113 @@
-"""What a stage is to the loop: pure functions over pytrees, made by a file in train/tasks/."""
+"""What a stage is to the loop: pure functions over pytrees, and the examples they are for."""
 
+import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from flax import linen as nn
 
-State = Any  # a NamedTuple with a field `step`
-Context = Any  # what earlier stages learned, read but never changed
-# image u8[B, H, W, C] or codes (i32[B, h, w], ...), label i32[B], index i32[B], mask bool[B], and
-# group i32[B] where examples come in groups
-Batch = dict[str, Any]
-Splits = tuple[Any, Any]  # training and held-out, of images or of codes
+from train import learn
+from train.config import Experiment, Stage
+from train.data.examples import Examples
+from train.errors import BadInput
+from train.learn import State
+
+Batch = dict[str, Any]  # what Examples read, `index` i32[B], and when evaluated `mask` bool[B]
+Splits = Mapping[str, Examples]  # "train", "eval", and "test" where there is one
+
+
+class Report(NamedTuple):
+  """What a person looks at when a stage is finished."""
+
+  figures: Mapping[str, float] = {}  # too dear for every evaluation
+  # by name: .png u8[H, W, 3]; .gif u8[T, H, W, 3]; .wav (rate, i16[T] or [T, C]); .csv rows
+  files: Mapping[str, Any] = {}
 
 
 class Task(NamedTuple):
   """One stage's functions. Batches are global under jit, a device's share under pmap."""
 
-  model: nn.Module
-  # (key) -> state
-  init: Callable[[jax.Array], State]
-  # (state, context, batch, key, *, axis_name=None) -> (gradient of the params, anything else)
-  gradients: Callable[..., tuple[Any, Any]]
-  # (state, context, batch, key, *, axis_name=None) -> (state, metrics); metrics are scalars, among
-  # them `loss` and `grad_norm`. `key` is the stage's; what is drawn is keyed by step and example.
+  init: Callable[[jax.Array, Any], State]  # (key, context) -> state
+  # (state, context, batch, key, *, axis_name=None) -> (state, metrics), see `learn.step_of`
   step: Callable[..., tuple[State, dict[str, jax.Array]]]
-  # (state, context, batch with mask) -> sums, which add up over batches
-  evaluate: Callable[[State, Context, Batch], Any]
-  # (sums) -> figures; `select` names the one by which the best checkpoint is chosen, least first
-  figures: Callable[[Any], dict[str, float]]
-  select: str
-  # (state, context, split) -> pictures u8[H, W, 3] by file name
-  pictures: Callable[[State, Context, Any], dict[str, np.ndarray]]
-  # (state, context, training split, held-out split) -> figures too dear for every evaluation
-  judged: Callable[[State, Context, Any, Any], dict[str, float]]
-  # what earlier stages learned, as arrays
-  context: Context
-  # leaf path (a regular expression) -> the fields, of the stage or by path, that decide its shape
-  decided_by: Mapping[str, Sequence[str]]
-  # one example's shapes and types by its names in a batch, but for the index
-  example: dict[str, Any]
-  # the stage whose codes are the examples; None: they are images
-  reads: str | None = None
-  # (splits) -> how the task sees them, in groups, say
-  view: Callable[[Splits], Splits] = lambda splits: splits
+  evaluate: Callable[[Any, Any, Batch], Any]  # (learned, context, batch) -> sums that add up
+  figures: Callable[[Any], dict[str, float]]  # of the sums of a whole split
+  best: str  # "-loss" or "+recall": the figure whose least or most is best
+  examples: Callable[[], Splits]
+  spec: dict[str, Any]  # one example's shapes and types
+  # (state, context) -> what is evaluated, reported and passed on; once an evaluation
+  learned: Callable[[State, Any], Any] = learn.learned
+  report: Callable[[Any, Splits], Report] = lambda learned, examples: Report()  # on the host
+  context: Any = ()  # arrays that are read but never changed
+  model: Any = None  # for those who load the stage
 
 
 class Work(NamedTuple):
-  """A stage that does not train but makes the examples of those after it."""
+  """A stage that does not train but makes examples for those after it."""
 
-  # (folder, splits, stop): does what is left to be done; may raise Preempted
-  run: Callable[[pathlib.Path, Splits, Callable[[], bool]], None]
-  # (folder) -> what `run` made, training and held-out
-  open: Callable[[pathlib.Path], Splits]
-  # (what `run` made) -> figures
+  run: Callable[[pathlib.Path, Callable[[], bool]], None]  # (folder, stop); may raise Preempted
+  open: Callable[[pathlib.Path], Splits]  # what `run` made in the folder
   figures: Callable[[Splits], dict[str, float]]
+  count: Callable[[], int]  # examples to be made
 
 
 class Finished(NamedTuple):
-  """A stage that is done: its model, its best state on the host, and its figures."""
+  """A stage that is done."""
 
-  model: nn.Module | None
-  state: State
-  figures: dict[str, float]
+  stage: Stage
   task: Task | Work
-  splits: Splits | None = None  # the examples that a `Work` made
+  learned: Any  # of a Task's best state, on the host; the Splits that a Work made
+  figures: dict[str, float]
+
+  @property
+  def model(self) -> Any:
+    return self.task.model
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """An experiment, its data, and those of its stages that are finished."""
+
+  config: Experiment
+  stages: dict[str, Finished]
+  about: dict[str, Any]  # what the source says of the data, kept with the run
+  open: Callable[[], Any]  # the splits, opened on the first call
+  folder: str = "this run"
+
+  @property
+  def splits(self) -> Any:
+    """What the source opens: only what needs the data asks for it."""
+    return self.open()
+
+  def the(self, kind: type) -> Finished:
+    """The last finished stage of a kind.
+
+    Raises:
+      BadInput: there is none, or it is not finished.
+    """
+    names = [name for name, stage in self.config.stages.items() if isinstance(stage, kind)]
+    if not names:
+      raise BadInput(
+        f"{self.folder}: the experiment {self.config.name!r} has no stage of the kind "
+        f"{kind.__name__}"
+      )
+    done = [name for name in names if name in self.stages] or [self.needs(names[0])]
+    return self.stages[done[-1]]
+
+  def needs(self, name: str) -> None:
+    """Raises BadInput unless a stage is finished."""
+    if name not in self.stages:
+      raise BadInput(f"{self.folder}: the stage {name!r} is not finished; run fit again to go on")
+
+
+def batch_spec(task: Task, rows: int) -> dict[str, Any]:
+  """The shapes and types of a training batch."""
+  example = task.spec | {"index": jax.ShapeDtypeStruct((), np.int32)}
+  return jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *x.shape), x.dtype), example)
+
+
+def reported(examples: Splits) -> Examples:
+  """The split that figures are reported on: the test split where there is one."""
+  return examples["test"] if "test" in examples else examples["eval"]

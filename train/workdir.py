@@ -1,23 +1,24 @@
 """The folder of a run: whose it is, that only one run writes it, and what it says is done.
 
-config.json            the kind of experiment, its resolved config, and which prepared data it reads
+config.json            the resolved config, each part with its class; which data it reads, and what
+                       is known about them
 metrics.jsonl          one line an event; train and eval figures by stage and step
 events.out.tfevents.*  the same for TensorBoard
 STAGE/checkpoints/     Orbax checkpoints, one folder a step
-STAGE/train/, STAGE/held_out/   codes, of a stage that extracts them
+STAGE/*.png, ...       the report of a stage that is finished
 STAGE/done.json        written last, when a stage is finished: its steps and figures
-*.png                  pictures
 """
 
-import dataclasses
 import fcntl
 import json
 import pathlib
+from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 from train import config as configs
 from train.config import Experiment
 from train.errors import BadInput
+from train.fields import changes
 from train.files import write_json
 
 
@@ -45,13 +46,13 @@ class Workdir:
           "name a new or an empty folder"
         )
       return
-    old = self.config(type(experiment))
+    old = self.config()
     if old.name != experiment.name:
       raise BadInput(
         f"--workdir {self.path} holds the experiment {old.name!r}, not {experiment.name!r}; "
         "name another folder"
       )
-    changed = configs.changes(old, experiment)
+    changed = changes(old, experiment)
     if changed:
       raise BadInput(
         f"--workdir {self.path} was begun with another config ({'; '.join(changed)}); "
@@ -60,9 +61,9 @@ class Workdir:
     self._check_lengths(old, experiment)
 
   def _check_lengths(self, old: Experiment, new: Experiment) -> None:
-    names = list(configs.stages(new))
+    names = list(new.stages)
     for i, name in enumerate(names[:-1]):
-      before, after = (getattr(configs.stages(e)[name], "steps", 0) for e in (old, new))
+      before, after = (getattr(e.stages[name], "steps", 0) for e in (old, new))
       begun = [later for later in names[i + 1 :] if (self.path / later).exists()]
       if before != after and begun:
         raise BadInput(
@@ -70,36 +71,36 @@ class Workdir:
           f"{self.path}; name another folder"
         )
 
-  def config(self, kind: type | None = None) -> Experiment:
+  def config(self) -> Experiment:
     """The experiment whose folder this is, as it was last run.
 
     Raises:
-      BadInput: there is none, or it is of another kind than the one given.
+      BadInput: there is none, or one of its classes or fields is unknown.
     """
-    from train import experiments
-
     saved = self._saved()
-    name = saved["kind"]
-    try:
-      found = experiments.kind(name)
-    except BadInput as error:
-      raise BadInput(f"{self.config_file}: {error}") from None
-    if kind is not None and found is not kind:
-      raise BadInput(f"{self.path} holds a {name}, not a {kind.__name__}; name another folder")
-    return configs.from_dict(found, saved["config"], str(self.config_file))
+    if "kind" in saved:  # as version 0.1 wrote it
+      from train.images import before
+
+      saved = before.converted(saved, str(self.config_file))
+    return configs.restored(saved, str(self.config_file))
+
+  def about(self) -> dict[str, Any] | None:
+    """What is known about the data; None where the folder holds no experiment, or an old one."""
+    return self._saved().get("about") if self.config_file.exists() else None
 
   def _saved(self) -> dict[str, Any]:
     return _read(
       self.config_file,
-      {"kind", "config", "data"},
+      {"config", "data"},
       f"{self.path} holds no experiment: {self.config_file} is missing",
     )
 
-  def claim(self, experiment: Experiment, data: str) -> None:
+  def claim(self, experiment: Experiment, data: str, about: dict[str, Any]) -> None:
     """Makes the folder this run's own, until the process ends.
 
     Args:
-      data: which prepared dataset the run reads, so that it is never resumed on another.
+      data: which data the run reads, so that it is never resumed on others.
+      about: what is known about them.
 
     Raises:
       BadInput: another run holds it, or it is not this experiment's.
@@ -121,13 +122,10 @@ class Workdir:
     except BadInput:
       self.release()
       raise
-    fields = dataclasses.asdict(experiment)
-    write_json(
-      self.config_file, {"kind": type(experiment).__name__, "data": data, "config": fields}
-    )
+    write_json(self.config_file, {"data": data, "about": about, **configs.saved(experiment)})
 
   def check_data(self, data: str) -> None:
-    """Raises BadInput unless the run was begun with this prepared dataset."""
+    """Raises BadInput unless the run was begun with these data."""
     if self._saved()["data"] != data:
       raise BadInput(
         f"{self.path} was begun with other data ({self._saved()['data']} -> {data}); "
@@ -144,9 +142,32 @@ class Workdir:
   def done(self, stage: str) -> dict[str, Any] | None:
     """What was written when the stage was finished; None if it was not."""
     path = self.path / stage / "done.json"
-    return _read(path, {"steps", "seconds", "figures", "pictures"}) if path.exists() else None
+    return _read(path, {"steps", "seconds", "figures"}) if path.exists() else None
 
-  def finish(self, stage: str, record: dict[str, Any]) -> None:
+  def is_done(self, stage: str, experiment: Experiment) -> bool:
+    """Whether a stage is finished with as many steps as the experiment asks for."""
+    done = self.done(stage)
+    return done is not None and done["steps"] >= getattr(experiment.stages[stage], "steps", 0)
+
+  def finish(
+    self,
+    stage: str,
+    *,
+    steps: int,
+    figures: Mapping[str, float],
+    seconds: float,
+    files: Sequence[str] = (),
+    split: str = "",
+  ) -> None:
+    """Records that a stage is finished.
+
+    Args:
+      steps: 0 of a stage that does not train.
+      files: of its report, by their paths in the run's folder.
+      split: which one the figures are of.
+    """
+    record = {"steps": steps, "seconds": round(seconds, 1), "split": split}
+    record |= {"figures": dict(figures), "files": list(files)}
     write_json(self.path / stage / "done.json", record)
 
 

@@ -2,17 +2,17 @@
 
 import dataclasses
 
-from train.config import Log, Optimizer
-from train.data import Data
-from train.experiments import VQVAE2Experiment
-from train.tasks.extract import ExtractStage
-from train.tasks.pixelsnail import PixelSNAILStage
-from train.tasks.vqvae2 import Codebook, VQVAE2Stage
+from train.codes.extract import ExtractStage
+from train.codes.pixelsnail import PixelSNAILStage
+from train.config import Experiment, Log
+from train.images.sources import Digits
+from train.images.vqvae import Codebook, VQVAE2Stage
+from train.optimizer import Adam
 
 
-def get_config() -> VQVAE2Experiment:
+def get_config() -> Experiment:
   lengths = {"steps": 8, "batch_size": 16, "eval_every": 4, "checkpoint_every": 4}
-  optimizer = Optimizer(learning_rate=1e-3)
+  optimizer = Adam(learning_rate=1e-3)
   top = PixelSNAILStage(
     **lengths,
     optimizer=optimizer,
@@ -27,19 +27,21 @@ def get_config() -> VQVAE2Experiment:
     cond_channels=8,
     dropout=0.2,
   )
-  return VQVAE2Experiment(
+  return Experiment(
     name="tiny2",
-    data=Data(source="digits"),
-    tokenizer=VQVAE2Stage(
-      **lengths,
-      optimizer=optimizer,
-      channels=8,
-      residual_channels=4,
-      num_residual_blocks=1,
-      codebook=Codebook(num_codes=16, dim=4),
-    ),
-    extract=ExtractStage(batch_size=8, shard_size=24),
-    top=top,
-    bottom=dataclasses.replace(top, attention=False, num_out_blocks=0),
+    data=Digits(),
+    stages={
+      "tokenizer": VQVAE2Stage(
+        **lengths,
+        optimizer=optimizer,
+        channels=8,
+        residual_channels=4,
+        num_residual_blocks=1,
+        codebook=Codebook(num_codes=16, dim=4),
+      ),
+      "extract": ExtractStage(batch_size=8, shard_size=24),
+      "top": top,
+      "bottom": dataclasses.replace(top, attention=False, num_out_blocks=0),
+    },
     log=Log(every=2),
   )

@@ -1,4 +1,4 @@
-"""A labelled split as groups of examples that share a label, as group-supervised models train on.
+"""Labelled examples in groups that share a label, as group-supervised models train on.
 
 An epoch of `Groups`: the members of every label are shuffled and cut into chunks of `group_size`
 (the last chunk of a label has what is left; nothing is dropped or padded), and the chunks of all
@@ -11,47 +11,46 @@ to version (NEP 19), as it does not its own shuffle.
 """
 
 import threading
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from train.data.source import Split
+from train.data.examples import Batches, Examples, Rows
 from train.errors import BadInput
 
 _EPOCHS_KEPT = 4  # a batch may need two, and threads read ahead
 
 
-class Members(NamedTuple):
-  """What is at some positions: which examples, and which of them belong together."""
-
-  indices: np.ndarray  # int64[N]  of examples in the split
-  group: np.ndarray  # int32[N]  counted from 0 in order of appearance
-
-
-class Groups:
-  """A view of a split whose batches consist of groups; read it as the split itself.
+class Groups(Examples):
+  """Labelled examples whose batches consist of groups.
 
   Every batch has one more field, `group` int32[b]: the number of an example's group within the
   global batch, counted from 0 in order of appearance, so less than the batch size.
 
   Evaluation takes the labels in order, each in chunks of `group_size` of a shuffle that is always
   the same. Its batches cut no chunk: they are filled up with their last example, whose group goes
-  on under a mask of False. Indices given to `examples` and `gather` are the split's own. Safe to
-  read from several threads.
+  on under a mask of False. Indices given to `read` are those of the examples.
   """
 
-  def __init__(self, split: Split, *, group_size: int, min_group_size: int | None = None):
+  def __init__(
+    self,
+    examples: Examples,
+    labels: np.ndarray,
+    *,
+    group_size: int,
+    min_group_size: int | None = None,
+  ):
     """Groups of `group_size`; with `min_group_size`, of a size drawn uniformly for each chunk.
 
     Args:
-      split: with labels, all of which are read now.
+      examples: what is read.
+      labels: int[N], what the examples of a group share; at least 0.
       group_size: most members of a group.
       min_group_size: training's chunks have between this and `group_size` members, but for the
         last of a label. None: as many as `group_size`.
 
     Raises:
-      BadInput: the split has no labels, or a size is impossible.
+      BadInput: an example has no label, or a size is impossible.
     """
     if group_size < 1:
       raise BadInput(f"group_size: {group_size}; give at least 1 member a group")
@@ -59,42 +58,26 @@ class Groups:
       raise BadInput(
         f"min_group_size: {min_group_size}; give 1 to {group_size} (group_size), or None"
       )
-    if not split.num_classes:
-      raise BadInput(f"{split.name}: has no labels to group by; take a dataset that has them")
-    self.split = split
-    self.group_size, self.min_group_size = group_size, min_group_size
-    self.name, self.image_shape = split.name, split.image_shape
-    self.num_classes, self.class_names = split.num_classes, split.class_names
-    self.num_threads, self.prefetch = split.num_threads, split.prefetch
-    self._labels = split.labels()
-    if self._labels.min() < 0:
+    if labels.min() < 0:
       raise BadInput(
-        f"{split.name}: example {self._labels.argmin()} has no label ({self._labels.min()}); "
-        "take a split whose examples all have one"
+        f"{examples.name}: example {labels.argmin()} has no label ({labels.min()}); "
+        "take examples that all have one"
       )
+    self.examples, self.labels = examples, labels
+    self.group_size, self.min_group_size = group_size, min_group_size
+    self.name = examples.name
+    self.num_threads, self.prefetch = examples.num_threads, examples.prefetch
     self._epochs: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
     self._lock = threading.Lock()
-    self._fixed = _chunks(self._labels, _words(0), group_size, group_size)
+    self._fixed = _chunks(labels, _words(0), group_size, group_size)
 
   def __len__(self) -> int:
-    return len(self.split)
+    return len(self.examples)
 
-  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-    return self.split[index]
+  def read(self, indices: np.ndarray, draws: np.ndarray | None) -> dict[str, Any]:
+    return self.examples.read(indices, draws)
 
-  def examples(self, indices: Sequence[int]) -> dict[str, Any]:
-    """As the split's."""
-    return self.split.examples(indices)
-
-  def gather(self, indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """As the split's."""
-    return self.split.gather(indices)
-
-  def labels(self) -> np.ndarray:
-    """As the split's."""
-    return self._labels.copy()
-
-  def training(self, seed: int, first: int, count: int) -> Members:
+  def training(self, seed: int, first: int, count: int) -> Rows:
     """What is at positions first..first+count-1 of training's endless sequence, however far."""
     size, chunks, end = len(self), [], first + count
     indices = []
@@ -103,25 +86,25 @@ class Groups:
       part = slice(max(0, first - epoch * size), min(size, end - epoch * size))
       indices.append(order[part])
       chunks.append(chunk[part] + len(chunks) * size)  # of no other epoch's
-    return Members(np.concatenate(indices), _counted(np.concatenate(chunks)))
+    return Rows(np.concatenate(indices), {"group": _counted(np.concatenate(chunks))})
 
-  def in_order(self, positions: np.ndarray) -> Members:
-    """What is at the given positions, 0..len-1 and ascending, of the order of evaluation."""
+  def evaluation(self, batch_size: int) -> Batches:
+    """Every example once; a batch cuts a group only where the group alone is larger."""
     order, chunk = self._fixed
-    return Members(order[positions], _counted(chunk[positions]))
-
-  def batch_starts(self, indices: range, batch_size: int) -> np.ndarray:
-    """Where batches of an evaluation of positions `indices` begin, and where the last one ends.
-
-    A batch ends before a group that it would cut, unless the group alone is larger than a batch.
-    """
-    chunk = self._fixed[1][indices.start : indices.stop]
-    begins = indices.start + np.flatnonzero(np.diff(chunk, prepend=-1))
-    starts = [indices.start]
-    while (end := starts[-1] + batch_size) < indices.stop:
+    begins = np.flatnonzero(np.diff(chunk, prepend=-1))
+    starts = [0]
+    while (end := starts[-1] + batch_size) < len(self):
       whole = begins[np.searchsorted(begins, end, side="right") - 1]
       starts.append(int(whole) if whole > starts[-1] else end)
-    return np.array([*starts, indices.stop])
+    starts.append(len(self))
+
+    def rows(k: int) -> Rows:
+      positions = starts[k] + np.arange(batch_size)
+      held = np.minimum(positions, starts[k + 1] - 1)
+      fields = {"index": positions.astype(np.int32), "mask": positions < starts[k + 1]}
+      return Rows(order[held], fields | {"group": _counted(chunk[held])})
+
+    return Batches(len(starts) - 1, rows)
 
   def _epoch(self, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
     with self._lock:  # threads that need the same epoch wait for the first
@@ -130,7 +113,7 @@ class Groups:
           del self._epochs[next(iter(self._epochs))]  # the oldest
         words = _words(seed, epoch)
         least = self.min_group_size or self.group_size
-        order, chunk = _chunks(self._labels, words, least, self.group_size)
+        order, chunk = _chunks(self.labels, words, least, self.group_size)
         self._epochs[seed, epoch] = _shuffled(order, chunk, words)
       return self._epochs[seed, epoch]
 

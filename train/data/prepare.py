@@ -1,57 +1,51 @@
 """Preparing datasets: written once as ArrayRecord, then found again by name and content."""
 
 import contextlib
-import importlib
 import io
 import logging
 import os
 import pathlib
 import shutil
 import tempfile
-import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import tensorflow_datasets as tfds
 
-from train.data.config import Data
 from train.errors import BadInput
 
 _WHOLE = "dataset_info.json"  # TFDS writes it last
 
 
-def prepare(data: Data) -> pathlib.Path:
-  """Makes sure the dataset is there; returns its folder, <dir>/<name>[/<config>]/<version>.
+def prepare(name: str, builder: type, config_of: Callable[[], Any], folder: str) -> pathlib.Path:
+  """Makes sure a builder's dataset is there; returns its folder, <dir>/<name>[/<config>]/<version>.
 
   Does nothing where it was prepared before from the same files. A dataset appears under its name
   by a single rename once it is whole: however a preparation ends, no part of it is ever read, and
   of several at once the first one wins. (One that was killed leaves a hidden folder .preparing-*
-  in data.dir, which can be deleted.) With several processes let one of them prepare first, so that
-  the others find its work, where they share the folder, instead of repeating it.
+  in the datasets' folder, which can be deleted.) With several processes let one of them prepare
+  first, so that the others find its work, where they share the folder, instead of repeating it.
+
+  Args:
+    config_of: the builder's config by the files as they are now, or None.
+    folder: where datasets are kept, see `data_dir`.
 
   Raises:
-    BadInput: a field of `data`, or a file it points to, can't be used.
+    BadInput: what the dataset is made from can't be used.
   """
-  check(data)
-  root = data_dir(data)
-  if data.source == "tfds":
-    return find_prepared(root, data.name)
-
-  module = importlib.import_module(
-    f"train.data.builders.{data.source}.{data.source}_dataset_builder"
-  )
-  config = module.config(data)
-  parts = (data.source, *([config.name] if config else []), str(module.Builder.VERSION))
+  root, config = data_dir(folder), config_of()
+  parts = (name, *([config.name] if config else []), str(builder.VERSION))
   final = root.joinpath(*parts)
   if (final / _WHOLE).is_file():
     return final
 
   with _scratch(root) as scratch, _quiet():
-    builder = module.Builder(data_dir=scratch, config=config, file_format="array_record")
-    builder.download_and_prepare(
+    making = builder(data_dir=scratch, config=config, file_format="array_record")
+    making.download_and_prepare(
       download_config=tfds.download.DownloadConfig(try_download_gcs=False)
     )
-    if config and module.config(data).name != config.name:
-      raise BadInput(f"data.path: files in {data.path} changed while they were read; run again")
+    if config and config_of().name != config.name:
+      raise BadInput("data.path: files changed while they were read; run again")
     final.parent.mkdir(parents=True, exist_ok=True)
     try:
       scratch.joinpath(*parts).rename(final)
@@ -63,43 +57,9 @@ def prepare(data: Data) -> pathlib.Path:
   return final
 
 
-def check(data: Data) -> None:
-  """Raises BadInput for a field that is impossible whatever the files are."""
-  sources = typing.get_args(typing.get_type_hints(Data)["source"])
-  if data.source not in sources:
-    raise BadInput(f"data.source: {data.source!r}; give one of {', '.join(sources)}")
-  if data.channels not in (None, 1, 3):
-    raise BadInput(f"data.channels: {data.channels}; give 1, 3 or None")
-  if data.image_size is not None and data.image_size < 1:
-    raise BadInput(f"data.image_size: {data.image_size}; give at least 1 pixel, or None")
-  if data.tile < 0 or data.tile_stride < 0:
-    raise BadInput(f"data: {data.tile=}, {data.tile_stride=}; give 0 or more pixels")
-  if data.tile and data.source != "folder":
-    raise BadInput(f"data.tile: {data.tile}, but only source=folder cuts tiles; set it to 0")
-  if data.tile_stride and not data.tile:
-    raise BadInput(f"data.tile_stride: {data.tile_stride}, but data.tile is 0; set that as well")
-  if not 0 <= data.eval_fraction < 1:
-    raise BadInput(f"data.eval_fraction: {data.eval_fraction}; give at least 0 and less than 1")
-  choices = typing.get_args(typing.get_type_hints(Data)["hold_out"])
-  if data.hold_out not in choices:
-    raise BadInput(f"data.hold_out: {data.hold_out!r}; give one of {', '.join(choices)}")
-  if data.hold_out != "examples" and data.source != "folder":
-    raise BadInput(
-      f"data.hold_out: {data.hold_out!r}, but only source=folder chooses what to hold out; set it "
-      "to examples"
-    )
-  if data.eval_alphabets and data.source != "omniglot":
-    raise BadInput(
-      f"data.eval_alphabets: {data.eval_alphabets!r}, but only source=omniglot has alphabets; "
-      "leave it empty"
-    )
-  if data.num_threads < 0 or data.prefetch < 0:
-    raise BadInput(f"data: {data.num_threads=}, {data.prefetch=}; give 0 or more")
-
-
-def data_dir(data: Data) -> pathlib.Path:
-  """Where prepared datasets are kept: data.dir, or TFDS' own default."""
-  folder = data.dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+def data_dir(folder: str = "") -> pathlib.Path:
+  """Where prepared datasets are kept: the folder, or TFDS' own default."""
+  folder = folder or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
   return pathlib.Path(folder).expanduser()
 
 

@@ -1,0 +1,42 @@
+"""A PixelCNN over codes of images, whose samples a judge sees."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from train.codes.pixelcnn import PixelCNNStage
+from train.fields import field
+from train.images import judge
+from train.learn import Learned
+from train.task import Report, Run, Splits, Task, reported
+
+
+@dataclasses.dataclass(frozen=True)
+class PriorStage(PixelCNNStage):
+  """A gated PixelCNN over the tokenizer's codes."""
+
+  judge_size: int = field(0, least=0)
+  """Side to which images are shrunk for the regression that judges samples; 0: no judge."""
+  judge_samples: int = field(500, least=1)
+  """How many samples are judged."""
+
+  def make(self, run: Run) -> Task:
+    height, width, _ = run.about["image_shape"]
+    if self.judge_size > min(height, width):
+      raise ValueError(
+        f"judge_size is {self.judge_size}; the images are {height}x{width}, and they can only be "
+        "shrunk"
+      )
+    task, num_classes = super().make(run), self.num_classes(run.about)
+    if not self.judge_size or num_classes < 2:
+      return task
+
+    def report(learned: Learned, examples: Splits) -> Report:
+      labels = np.arange(self.judge_samples, dtype=np.int32) % num_classes
+      samples: Any = self.samples(run, task.model, learned, labels)
+      real = examples["train"], reported(examples)
+      figures = judge.class_accuracy(*real, samples, labels, size=self.judge_size)
+      return Report(figures, task.report(learned, examples).files)
+
+    return task._replace(report=report)

@@ -1,0 +1,46 @@
+"""Images as a person looks at them: bytes, and many on one sheet."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def from_bytes(images: jax.Array, dtype: Any, *, low: float = -0.5) -> jax.Array:
+  """u8[B, H, W, C] -> [low, low + 1], in float32 at least."""
+  images = images.astype(jnp.promote_types(dtype, jnp.float32)) / 255
+  return images + low if low else images
+
+
+def to_bytes(images: Any, *, low: float = -0.5) -> np.ndarray:
+  """Images in [low, low + 1], or near it, as uint8."""
+  return np.uint8(np.clip(np.rint((np.asarray(images, np.float32) - low) * 255), 0, 255))
+
+
+def sheet(images: np.ndarray | Sequence[np.ndarray], columns: int, *, scale: int = 0) -> np.ndarray:
+  """Images u8[N, H, W, C] on one sheet u8[H', W', 3], in rows, enlarged where they are small."""
+  images = np.asarray(images)
+  if images.shape[-1] == 1:
+    images = np.repeat(images, 3, axis=-1)
+  scale = scale or max(1, math.ceil(48 / images.shape[1]))
+  images = images.repeat(scale, axis=1).repeat(scale, axis=2)
+  gap = max(2, scale)
+  n, height, width, _ = images.shape
+  rows = -(-n // columns)
+  out = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, 3), 255, np.uint8)
+  for i, image in enumerate(images):
+    y, x = (i // columns) * (height + gap) + gap, (i % columns) * (width + gap) + gap
+    out[y : y + height, x : x + width] = image
+  return out
+
+
+def rows(*sets: np.ndarray, columns: int) -> np.ndarray:
+  """Sets of images u8[N, H, W, C] on a sheet: a row of the first over the same of the others."""
+  stacked = np.stack(sets)
+  blank = np.full((len(sets), -stacked.shape[1] % columns, *stacked.shape[2:]), 255, np.uint8)
+  stacked = np.concatenate([stacked, blank], axis=1)
+  lines = [stacked[:, i : i + columns] for i in range(0, stacked.shape[1], columns)]
+  return sheet(np.concatenate([image for line in lines for image in line]), columns)
