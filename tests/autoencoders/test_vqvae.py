@@ -15,40 +15,44 @@ SMALL = {"image_channels": 1, "channels": 8, "residual_channels": 8, "code_dim":
 def setup():
   model = vqvae.VQVAE(**SMALL)
   images = jax.random.uniform(jax.random.key(0), (3, 16, 12, 1))
-  params = model.init(jax.random.key(1), images)["params"]
-  codebook = quantize.init(jax.random.key(2), 16, 4).codebook
-  return model, params, codebook, images
+  codebooks = (quantize.init(jax.random.key(2), 16, 4).codebook,)
+  params = model.init(jax.random.key(1), images, codebooks)["params"]
+  return model, params, codebooks, images
 
 
 def test_encode_and_decode_are_the_halves_of_forward(setup):
-  model, params, codebook, images = setup
+  model, params, codebooks, images = setup
   out = jax.jit(vqvae.forward, static_argnums=0)(*setup)
-  codes = jax.jit(vqvae.encode, static_argnums=0)(model, params, codebook, images)
-  assert codes.shape == (3, 4, 3) and codes.dtype == jnp.int32
-  np.testing.assert_array_equal(codes, out.quantized.indices)
-  decoded = jax.jit(vqvae.decode, static_argnums=0)(model, params, codebook, codes)
+  codes = jax.jit(vqvae.encode, static_argnums=0)(model, params, codebooks, images)
+  assert len(codes) == 1 and codes[0].shape == (3, 4, 3) and codes[0].dtype == jnp.int32
+  np.testing.assert_array_equal(codes[0], out.quantized[0].indices)
+  decoded = jax.jit(vqvae.decode, static_argnums=0)(model, params, codebooks, codes)
   assert decoded.shape == images.shape
   np.testing.assert_allclose(decoded, out.reconstruction, atol=1e-5)
 
 
 def test_several_codes_a_position_share_one_codebook(setup):
-  _, _, codebook, images = setup
+  _, _, codebooks, images = setup
   model = vqvae.VQVAE(**SMALL, codes_per_position=3)
-  params = model.init(jax.random.key(1), images)["params"]
-  out = vqvae.forward(model, params, codebook, images)
-  assert out.z.shape == (3, 4, 3, 3, 4) and out.quantized.indices.shape == (3, 4, 3, 3)
-  assert vqvae.decode(model, params, codebook, out.quantized.indices).shape == images.shape
+  params = model.init(jax.random.key(1), images, codebooks)["params"]
+  out = vqvae.forward(model, params, codebooks, images)
+  assert out.z[0].shape == (3, 4, 3, 3, 4)
+  assert (out.quantized[0].indices.shape[1:],) == model.map_shapes(16, 12) == ((4, 3, 3),)
+  distance = np.square(np.float64(out.z[0]) - out.quantized[0].codes).mean(axis=(1, 2, 3, 4))
+  np.testing.assert_allclose(vqvae.losses(out, images).codebook, distance, rtol=1e-5)
+  codes = vqvae.encode(model, params, codebooks, images)
+  assert vqvae.decode(model, params, codebooks, codes).shape == images.shape
 
 
 def test_gradients_reach_what_they_should(setup):
-  model, params, codebook, images = setup
+  model, params, codebooks, images = setup
 
   def grads(term):
-    def loss(params, codebook):
-      out = vqvae.forward(model, params, codebook, images)
+    def loss(params, codebooks):
+      out = vqvae.forward(model, params, codebooks, images)
       return jnp.sum(getattr(vqvae.losses(out, images), term))
 
-    dp, de = jax.grad(loss, argnums=(0, 1))(params, codebook)
+    dp, (de,) = jax.grad(loss, argnums=(0, 1))(params, codebooks)
     nonzero = {k for k, v in dp.items() if any(jnp.any(x != 0) for x in jax.tree.leaves(v))}
     return nonzero, bool(jnp.any(de != 0))
 
@@ -62,7 +66,7 @@ def test_losses_are_the_papers_terms(setup):
   images = setup[-1]
   out = vqvae.forward(*setup)
   got = vqvae.losses(out, images)
-  z, codes = np.float64(out.z), np.float64(out.quantized.codes)
+  z, codes = np.float64(out.z[0]), np.float64(out.quantized[0].codes)
   distance = np.square(z - codes).mean(axis=(1, 2, 3))
   error = np.square(np.float64(out.reconstruction) - images).mean(axis=(1, 2, 3))
   np.testing.assert_allclose(got.reconstruction, error, rtol=1e-5)
@@ -71,13 +75,14 @@ def test_losses_are_the_papers_terms(setup):
 
 
 def test_bfloat16_keeps_float32_codes_losses_and_params(setup):
-  _, params, codebook, images = setup
+  _, params, codebooks, images = setup
   model = vqvae.VQVAE(**SMALL, dtype=jnp.bfloat16)
-  out = vqvae.forward(model, params, codebook, images)
-  assert out.z.dtype == out.quantized.vectors.dtype == jnp.bfloat16
-  assert out.quantized.codes.dtype == out.reconstruction.dtype == jnp.float32
-  exact = quantize.assign(out.z.astype(jnp.float32), codebook)
-  np.testing.assert_array_equal(out.quantized.indices, exact)
+  out = vqvae.forward(model, params, codebooks, images)
+  (z,), (quantized,) = out.z, out.quantized
+  assert z.dtype == quantized.vectors.dtype == jnp.bfloat16
+  assert quantized.codes.dtype == out.reconstruction.dtype == jnp.float32
+  exact = quantize.assign(z.astype(jnp.float32), codebooks[0])
+  np.testing.assert_array_equal(quantized.indices, exact)
   assert {x.dtype for x in jax.tree.leaves(vqvae.losses(out, images))} == {jnp.dtype("float32")}
 
 
@@ -91,10 +96,11 @@ def test_bfloat16_keeps_float32_codes_losses_and_params(setup):
 def test_the_papers_sizes_without_compiling(fields, image, codes):
   model = vqvae.VQVAE(**fields)
   images = jax.ShapeDtypeStruct((128, *image), jnp.float32)
-  params = jax.eval_shape(model.init, jax.random.key(0), images)["params"]
-  codebook = jax.ShapeDtypeStruct((512, 64), jnp.float32)
-  out = jax.eval_shape(lambda *a: vqvae.forward(model, *a), params, codebook, images)
-  assert out.quantized.indices.shape == (128, *codes)
+  codebooks = (jax.ShapeDtypeStruct((512, 64), jnp.float32),)
+  params = jax.eval_shape(model.init, jax.random.key(0), images, codebooks)["params"]
+  out = jax.eval_shape(lambda *a: vqvae.forward(model, *a), params, codebooks, images)
+  assert out.quantized[0].indices.shape == (128, *codes)
+  assert model.map_shapes(*image[:2]) == (codes,)
   assert out.reconstruction.shape == (128, *image)
   # By hand: 4x4 convolutions, two blocks a side, the 1x1 and the 3x3 around the codes.
   block = (9 * 256 + 1) * 256 + (256 + 1) * 256
@@ -109,7 +115,8 @@ def test_the_papers_sizes_without_compiling(fields, image, codes):
 def test_fields_out_of_range_are_named():
   for name in ("num_downsamples", "codes_per_position", "code_dim"):
     with pytest.raises(ValueError, match=f"VQVAE: {name} is 0; it must be at least 1"):
-      vqvae.VQVAE(**SMALL | {name: 0}).init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+      model = vqvae.VQVAE(**SMALL | {name: 0})
+      model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)), (jnp.zeros((5, 4)),))
 
 
 @pytest.mark.parametrize(
@@ -121,6 +128,12 @@ def test_fields_out_of_range_are_named():
   ],
 )
 def test_bad_images_are_named(setup, shape, message):
-  model, params, codebook, _ = setup
+  model, params, codebooks, _ = setup
   with pytest.raises(ValueError, match=message):
-    vqvae.encode(model, params, codebook, jnp.zeros(shape))
+    vqvae.encode(model, params, codebooks, jnp.zeros(shape))
+
+
+def test_one_codebook_is_a_tuple_of_one(setup):
+  model, params, (codebook,), images = setup
+  with pytest.raises(ValueError, match=r"VQVAE: 16 codebooks for 1 levels; give a tuple of \[K, 4"):
+    vqvae.forward(model, params, codebook, images)

@@ -1,5 +1,5 @@
-"""Autoencoders, around codebooks and around groups, one module a paper."""
+"""Autoencoders, around codes (what these share is in discrete.py) and around groups."""
 
-from vqlab.autoencoders import mlvae, vqvae, vqvae2
+from vqlab.autoencoders import discrete, mlvae, vqvae, vqvae2
 
-__all__ = ["mlvae", "vqvae", "vqvae2"]
+__all__ = ["discrete", "mlvae", "vqvae", "vqvae2"]

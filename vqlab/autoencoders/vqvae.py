@@ -4,20 +4,20 @@
     loss = -log p(x | codes) + |sg[z] - codes|^2 + beta |z - sg[codes]|^2
 
 Encoder: strided 4x4 convolutions, then residual 3x3 blocks. Decoder: residual blocks, then
-transposed 4x4 convolutions. The networks are a Linen module; the codebook is an argument: a leaf of
-your params when gradients train it, `CodebookState.codebook` when statistics do.
+transposed 4x4 convolutions. The functions are those of all discrete autoencoders (discrete.py), of
+one level: codebooks and codes are tuples of one.
 
     model = VQVAE(image_channels=3)
-    params = model.init(key, images)["params"]
-    out = forward(model, params, codebook, images)
-    codes = encode(model, params, codebook, images)
-    images = decode(model, params, codebook, codes)
+    params = model.init(key, images, (codebook,))["params"]
+    out = forward(model, params, (codebook,), images)
+    (codes,) = encode(model, params, (codebook,), images)
+    images = decode(model, params, (codebook,), (codes,))
 
 Shapes: B batch, H W image size, C image channels, h = H / 2^num_downsamples and w alike, G codes a
 position, D code dimension, K codes. Code maps are i32[B, h, w], or i32[B, h, w, G] where G > 1.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
@@ -25,7 +25,10 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from vqlab import quantize
+from vqlab.autoencoders.discrete import Losses, Output, check, decode, encode, forward, losses
 from vqlab.nn import ConvTranspose, ResidualBlock, at_least_float32
+
+__all__ = ["VQVAE", "Losses", "Output", "decode", "encode", "forward", "losses"]
 
 
 class VQVAE(nn.Module):
@@ -66,22 +69,51 @@ class VQVAE(nn.Module):
     self.decoder_blocks = [ResidualBlock(self.residual_channels, **types) for _ in blocks]
     self.up = [ConvTranspose(features, **types) for features in ups]
 
-  def __call__(self, images: jax.Array) -> jax.Array:
-    """Encoder and decoder with nothing between them; `init` runs it."""
-    return self.decoder(self.encoder(images))
+  @property
+  def num_levels(self) -> int:
+    return 1
+
+  def map_shapes(self, height: int, width: int) -> tuple[tuple[int, ...], ...]:
+    """((h, w),) for images of this size, or ((h, w, G),) where G > 1."""
+    factor = 2**self.num_downsamples
+    if height % factor or width % factor:
+      raise ValueError(
+        f"VQVAE: image height and width must be multiples of {factor} = 2^num_downsamples; "
+        f"found {height}x{width}"
+      )
+    groups = (self.codes_per_position,) if self.codes_per_position > 1 else ()
+    return ((height // factor, width // factor, *groups),)
+
+  def __call__(
+    self,
+    images: jax.Array,
+    codebooks: Sequence[jax.Array],
+    *,
+    estimator: quantize.Estimator = quantize.straight_through,
+  ) -> Output:
+    """Encodes, quantizes and decodes; see `forward`."""
+    z, quantized = self.quantize(images, codebooks, estimator=estimator)
+    return Output(self.decode([q.vectors for q in quantized]), z, quantized)
+
+  def quantize(
+    self,
+    images: jax.Array,
+    codebooks: Sequence[jax.Array],
+    *,
+    estimator: quantize.Estimator = quantize.straight_through,
+  ) -> tuple[tuple[jax.Array, ...], tuple[quantize.Quantized, ...]]:
+    """z and its quantization, of the one level."""
+    check("VQVAE", codebooks, levels=1, dim=self.code_dim)
+    z = self.encoder(images)
+    return (z,), (quantize.quantize(z, codebooks[0], estimator=estimator),)
 
   def encoder(self, images: jax.Array) -> jax.Array:
     """[B, H, W, C] -> z: [B, h, w, D], or [B, h, w, G, D] where G > 1."""
-    factor = 2**self.num_downsamples
     if images.ndim != 4 or images.shape[-1] != self.image_channels:
       raise ValueError(
         f"VQVAE: images must be [B, H, W, {self.image_channels}]; found {images.shape}"
       )
-    if images.shape[1] % factor or images.shape[2] % factor:
-      raise ValueError(
-        f"VQVAE: image height and width must be multiples of {factor} = 2^num_downsamples; "
-        f"found {images.shape[1]}x{images.shape[2]}"
-      )
+    self.map_shapes(*images.shape[1:3])
     x = images.astype(self.dtype)
     for i, conv in enumerate(self.down):
       x = conv(nn.relu(x) if i else x)
@@ -90,66 +122,13 @@ class VQVAE(nn.Module):
     z = self.to_codes(nn.relu(x))
     return z.reshape(*z.shape[:3], -1, self.code_dim) if self.codes_per_position > 1 else z
 
-  def decoder(self, vectors: jax.Array) -> jax.Array:
-    """Vectors shaped like z -> images [B, H, W, C], in float32 at least; any range."""
-    x = vectors.reshape(*vectors.shape[:3], -1).astype(self.dtype)
+  def decode(self, vectors: Sequence[jax.Array]) -> jax.Array:
+    """Vectors shaped like z, of the one level -> images [B, H, W, C], float32 at least."""
+    (x,) = vectors
+    x = x.reshape(*x.shape[:3], -1).astype(self.dtype)
     x = self.from_codes(x)
     for block in self.decoder_blocks:
       x = block(x)
     for conv in self.up:
       x = conv(nn.relu(x))
     return x.astype(at_least_float32(self.param_dtype))
-
-
-class Output(NamedTuple):
-  """What one pass gives."""
-
-  reconstruction: jax.Array  # [B, H, W, C]
-  z: jax.Array  # [B, h, w(, G), D]  the encoder's vectors
-  quantized: quantize.Quantized  # of z
-
-
-class Losses(NamedTuple):
-  """The three terms of the paper's objective, one value an example."""
-
-  reconstruction: jax.Array  # [B]  squared error, mean over pixels and channels
-  codebook: jax.Array  # [B]  mean over positions; its gradient reaches only the codebook
-  commitment: jax.Array  # [B]  mean over positions; its gradient reaches only the encoder
-
-
-def forward(
-  model: VQVAE,
-  params: dict,
-  codebook: jax.Array,
-  images: jax.Array,
-  *,
-  estimator: quantize.Estimator = quantize.straight_through,
-) -> Output:
-  """Encodes, quantizes and decodes. images: [B, H, W, C]; codebook: [K, D]."""
-  z = model.apply({"params": params}, images, method="encoder")
-  quantized = quantize.quantize(z, codebook, estimator=estimator)
-  reconstruction = model.apply({"params": params}, quantized.vectors, method="decoder")
-  return Output(reconstruction, z, quantized)
-
-
-def losses(output: Output, images: jax.Array) -> Losses:
-  """The terms of the objective for each example; see `Losses`. images: [B, H, W, C]."""
-  error = jnp.square(output.reconstruction - images.astype(output.reconstruction.dtype))
-  spatial = tuple(range(1, output.z.ndim - 1))
-  z, codes = output.z, output.quantized.codes
-  return Losses(
-    reconstruction=jnp.mean(error, axis=(1, 2, 3)),
-    codebook=jnp.mean(quantize.codebook_loss(z, codes, reduction="none"), axis=spatial),
-    commitment=jnp.mean(quantize.commitment_loss(z, codes, reduction="none"), axis=spatial),
-  )
-
-
-def encode(model: VQVAE, params: dict, codebook: jax.Array, images: jax.Array) -> jax.Array:
-  """The codes of images [B, H, W, C]: i32[B, h, w], or i32[B, h, w, G] where G > 1."""
-  z = model.apply({"params": params}, images, method="encoder")
-  return quantize.assign(z, codebook)
-
-
-def decode(model: VQVAE, params: dict, codebook: jax.Array, codes: jax.Array) -> jax.Array:
-  """Images [B, H, W, C] from codes as `encode` gives them."""
-  return model.apply({"params": params}, quantize.lookup(codebook, codes), method="decoder")

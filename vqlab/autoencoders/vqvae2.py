@@ -11,8 +11,7 @@ its quantized vectors, d_l what is decoded from the levels down to l, and [..] c
 E: strided 4x4 convolutions, one 3x3, residual blocks, ReLU. D: one 3x3 convolution, residual
 blocks, ReLU, transposed 4x4 convolutions. With two levels this is the network of the widely used
 rosinality/vq-vae-2-pytorch (its defaults are `residual_channels=32`); the paper's sizes are the
-defaults here. The codebooks are arguments, one a level: leaves of your params or
-`CodebookState.codebook`.
+defaults here. The functions are those of all discrete autoencoders: discrete.py.
 
     model = VQVAE2()                                  # 256x256 -> 32x32 and 64x64
     params = model.init(key, images, codebooks)["params"]
@@ -25,7 +24,6 @@ dimension, K_l codes of a level. Code maps are i32[B, h_l, w_l].
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -33,8 +31,10 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from vqlab import quantize
-from vqlab.autoencoders.vqvae import Losses
+from vqlab.autoencoders.discrete import Losses, Output, check, decode, encode, forward, losses
 from vqlab.nn import ConvTranspose, ResidualBlock, at_least_float32
+
+__all__ = ["VQVAE2", "Losses", "Output", "decode", "encode", "forward", "losses"]
 
 
 class _Encoder(nn.Module):
@@ -101,14 +101,6 @@ class _Upsample(nn.Module):
     return x
 
 
-class Output(NamedTuple):
-  """What one pass gives; tuples hold one value a level, top first."""
-
-  reconstruction: jax.Array  # [B, H, W, C]
-  z: tuple[jax.Array, ...]  # [B, h_l, w_l, D]  the vectors before quantization
-  quantized: tuple[quantize.Quantized, ...]  # of z
-
-
 class VQVAE2(nn.Module):
   """The encoders and the decoders of all levels. Defaults: the paper's for ImageNet 256x256.
 
@@ -157,7 +149,14 @@ class VQVAE2(nn.Module):
 
   def map_shapes(self, height: int, width: int) -> tuple[tuple[int, int], ...]:
     """(h_l, w_l) of every level, top first, for images of this size."""
-    return _map_shapes(self.downsamples, height, width)
+    factor = 2 ** sum(self.downsamples)
+    if height % factor or width % factor:
+      raise ValueError(
+        f"VQVAE2: images of {height}x{width}; downsamples={tuple(self.downsamples)} needs sides "
+        f"that {factor} divides"
+      )
+    halvings = [sum(self.downsamples[l:]) for l in range(self.num_levels)]
+    return tuple((height >> n, width >> n) for n in halvings)
 
   def __call__(
     self,
@@ -178,7 +177,12 @@ class VQVAE2(nn.Module):
     estimator: quantize.Estimator = quantize.straight_through,
   ) -> tuple[tuple[jax.Array, ...], tuple[quantize.Quantized, ...]]:
     """z and its quantization at every level, top first. The bottom is not decoded."""
-    self._check(images, codebooks)
+    if images.ndim != 4 or images.shape[-1] != self.image_channels:
+      raise ValueError(
+        f"VQVAE2: images have shape {list(images.shape)}; expected [B, H, W, {self.image_channels}]"
+      )
+    self.map_shapes(*images.shape[1:3])
+    check("VQVAE2", codebooks, levels=self.num_levels, dim=self.code_dim)
     features, x = [], images.astype(self.dtype)
     for encoder in reversed(self.encoders):  # bottom up
       x = encoder(x)
@@ -196,7 +200,10 @@ class VQVAE2(nn.Module):
     return tuple(zs), tuple(quantized)
 
   def decode(self, vectors: Sequence[jax.Array]) -> jax.Array:
-    """Vectors [B, h_l, w_l, D] of every level -> images [B, H, W, C], float32 at least."""
+    """Vectors [B, h_l, w_l, D] of every level -> images [B, H, W, C], float32 at least.
+
+    Those of a level below the top may be a single [D], which stands at every position.
+    """
     above = None
     for l, q in enumerate(vectors):
       above = self._with_above(l, above, q)
@@ -207,95 +214,7 @@ class VQVAE2(nn.Module):
     vectors = vectors.astype(self.dtype)
     if above is None:
       return vectors
-    return jnp.concatenate([self.upsamples[level - 1](above), vectors], axis=-1)
-
-  def _check(self, images: jax.Array, codebooks: Sequence[jax.Array]) -> None:
-    if images.ndim != 4 or images.shape[-1] != self.image_channels:
-      raise ValueError(
-        f"VQVAE2: images have shape {list(images.shape)}; expected [B, H, W, {self.image_channels}]"
-      )
-    _map_shapes(self.downsamples, *images.shape[1:3])
-    if len(codebooks) != self.num_levels:
-      raise ValueError(f"VQVAE2: {len(codebooks)} codebooks for {self.num_levels} levels")
-    for l, codebook in enumerate(codebooks):
-      if codebook.ndim != 2 or codebook.shape[1] != self.code_dim:
-        raise ValueError(
-          f"VQVAE2: codebook {l} has shape {list(codebook.shape)}; expected [K, {self.code_dim}]"
-        )
-
-
-def _map_shapes(downsamples: Sequence[int], height: int, width: int) -> tuple[tuple[int, int], ...]:
-  shapes, halvings = [], 0
-  factor = 2 ** sum(downsamples)
-  if height % factor or width % factor:
-    raise ValueError(
-      f"VQVAE2: images of {height}x{width}; downsamples={tuple(downsamples)} needs sides that "
-      f"{factor} divides"
-    )
-  for n in reversed(downsamples):
-    halvings += n
-    shapes.insert(0, (height >> halvings, width >> halvings))
-  return tuple(shapes)
-
-
-def forward(
-  model: VQVAE2,
-  params: dict,
-  codebooks: Sequence[jax.Array],
-  images: jax.Array,
-  *,
-  estimator: quantize.Estimator = quantize.straight_through,
-) -> Output:
-  """Encodes, quantizes and decodes. images: [B, H, W, C]; codebooks: [K_l, D], top first."""
-  return model.apply({"params": params}, images, tuple(codebooks), estimator=estimator)
-
-
-def losses(output: Output, images: jax.Array) -> Losses:
-  """The terms of the objective for each example, the codebooks' summed over levels.
-
-  images: [B, H, W, C].
-  """
-  error = jnp.square(output.reconstruction - images.astype(output.reconstruction.dtype))
-
-  def summed(loss) -> jax.Array:
-    terms = [
-      jnp.mean(loss(z, q.codes, reduction="none"), axis=(1, 2))
-      for z, q in zip(output.z, output.quantized, strict=True)
-    ]
-    return sum(terms[1:], terms[0])
-
-  return Losses(
-    reconstruction=jnp.mean(error, axis=(1, 2, 3)),
-    codebook=summed(quantize.codebook_loss),
-    commitment=summed(quantize.commitment_loss),
-  )
-
-
-def encode(
-  model: VQVAE2, params: dict, codebooks: Sequence[jax.Array], images: jax.Array
-) -> tuple[jax.Array, ...]:
-  """The codes of images [B, H, W, C]: i32[B, h_l, w_l] of every level, top first."""
-  _, quantized = model.apply({"params": params}, images, tuple(codebooks), method="quantize")
-  return tuple(q.indices for q in quantized)
-
-
-def decode(
-  model: VQVAE2, params: dict, codebooks: Sequence[jax.Array], codes: Sequence[jax.Array]
-) -> jax.Array:
-  """Images [B, H, W, C] from codes as `encode` gives them.
-
-  Codes of the lowest levels may be left out: what the upper ones alone say is decoded with the mean
-  of a missing level's codebook at every position.
-
-  Raises:
-    ValueError: no codes, or of more levels than the model has.
-  """
-  if not 1 <= len(codes) <= model.num_levels:
-    raise ValueError(f"VQVAE2: codes of {len(codes)} levels; the model has {model.num_levels}")
-  vectors = [quantize.lookup(codebook, c) for codebook, c in zip(codebooks, codes, strict=False)]
-  for l in range(len(codes), model.num_levels):
-    B, height, width, D = vectors[-1].shape
-    factor = 2 ** model.downsamples[l - 1]
-    mean = jnp.mean(codebooks[l], axis=0)
-    vectors.append(jnp.broadcast_to(mean, (B, factor * height, factor * width, D)))
-  return model.apply({"params": params}, vectors, method="decode")
+    above = self.upsamples[level - 1](above)
+    if vectors.ndim == 1:
+      vectors = jnp.broadcast_to(vectors, (*above.shape[:-1], len(vectors)))
+    return jnp.concatenate([above, vectors], axis=-1)

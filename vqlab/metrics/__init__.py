@@ -2,7 +2,14 @@
 
 from vqlab.metrics.accuracy import accuracy
 from vqlab.metrics.codes import code_counts, perplexity, unigram_entropy, usage
-from vqlab.metrics.frechet import FeatureSums, Moments, feature_sums, frechet_distance, moments
+from vqlab.metrics.frechet import (
+  FeatureSums,
+  Frechet,
+  Moments,
+  feature_sums,
+  frechet_distance,
+  moments,
+)
 from vqlab.metrics.images import psnr, squared_error
 from vqlab.metrics.inception_score import ClassSums, InceptionScore, class_sums, inception_score
 from vqlab.metrics.likelihood import bits_per_dim, negative_log_likelihood, total_bits_per_dim
@@ -12,6 +19,7 @@ from vqlab.metrics.sums import Total, across, mean, merge, total
 __all__ = [
   "ClassSums",
   "FeatureSums",
+  "Frechet",
   "InceptionScore",
   "Moments",
   "PrecisionRecall",

@@ -6,10 +6,12 @@ from vqlab.nn.codes import CodeConv
 from vqlab.nn.conv import ConvTranspose, ResidualBlock, conv_transpose
 from vqlab.nn.dtypes import at_least_float32
 from vqlab.nn.gated import GatedResidual, glu
+from vqlab.nn.norm import BatchNorm
 from vqlab.nn.strict import StrictCausalConvs, StrictKernel, strict_conv
 
 __all__ = [
   "AttentionCache",
+  "BatchNorm",
   "CausalAttention",
   "CausalConv",
   "CodeConv",

@@ -1,0 +1,98 @@
+"""Batch normalization whose mapped axis is an argument of the call, so that nothing is cloned."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+from jax.typing import DTypeLike
+
+from vqlab.nn.dtypes import at_least_float32
+
+
+class BatchNorm(nn.Module):
+  """(x - mean) / sqrt(var + epsilon) scale + bias, for each channel (arXiv 1502.03167).
+
+  With `train` mean and variance are the batch's, over all axes but the last, and the running ones
+  become momentum * running + (1 - momentum) * batch; without, they are the running ones. Names and
+  numerics are those of `flax.linen.BatchNorm`: params scale and bias, batch_stats mean and var.
+  Both variances are biased (divided by the count), as Flax's are; PyTorch's running one is not, and
+  its momentum is 1 - momentum.
+
+  Attributes:
+    momentum: what the running statistics keep of themselves.
+    epsilon: added to the variance.
+    dtype: of the result; statistics are computed in float32 at least.
+    param_dtype: of the parameters; the running statistics have float32 at least.
+  """
+
+  momentum: float = 0.9
+  epsilon: float = 1e-5
+  dtype: DTypeLike = jnp.float32
+  param_dtype: DTypeLike = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self,
+    x: jax.Array,
+    *,
+    train: bool,
+    axis_name: str | None = None,
+    mask: jax.Array | None = None,
+  ) -> jax.Array:
+    """[..., C] -> [..., C].
+
+    Args:
+      x: [..., C], floating point.
+      train: by the batch's statistics, not the running ones; needs `mutable=["batch_stats"]`.
+      axis_name: a mapped axis over whose devices the batch extends; arrays that are sharded under
+        `jit` need none.
+      mask: bool, x's leading axes, such as [B]; where it is False x counts for nothing, NaN
+        included, and its result means nothing. Somewhere in the batch it must be True.
+
+    Raises:
+      ValueError: the mask is not bool or its shape is no prefix of x's.
+    """
+    channels = x.shape[-1:]
+    dtype = at_least_float32(x.dtype, self.param_dtype)
+    kept = at_least_float32(self.param_dtype)
+    mean = self.variable("batch_stats", "mean", jnp.zeros, channels, kept)
+    var = self.variable("batch_stats", "var", jnp.ones, channels, kept)
+    scale = self.param("scale", nn.initializers.ones, channels, self.param_dtype).astype(dtype)
+    bias = self.param("bias", nn.initializers.zeros, channels, self.param_dtype).astype(dtype)
+
+    x = x.astype(dtype)
+    if mask is not None:
+      if mask.dtype != jnp.bool_ or mask.shape != x.shape[: mask.ndim]:
+        raise ValueError(
+          f"BatchNorm: mask must be bool over leading axes of {list(x.shape)}; "
+          f"found {mask.dtype}{list(mask.shape)}"
+        )
+      mask = mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim))
+      x = jnp.where(mask, x, 0)
+    used = mean.value, var.value
+    if train:
+      # There is no mapped axis yet where parameters are made.
+      used = _moments(x, mask, None if self.is_initializing() else axis_name)
+      if not self.is_initializing():
+        for running, batch in zip((mean, var), used, strict=True):
+          batch = (1 - self.momentum) * batch.astype(kept)
+          running.value = self.momentum * running.value + batch
+    used_mean, used_var = (s.astype(dtype) for s in used)
+    y = (x - used_mean) * (lax.rsqrt(used_var + self.epsilon) * scale) + bias
+    return y.astype(self.dtype)
+
+
+def _moments(
+  x: jax.Array, mask: jax.Array | None, axis_name: str | None
+) -> tuple[jax.Array, jax.Array]:
+  """Mean and biased variance [C] of what counts, over all devices; x is 0 where it doesn't."""
+  axes = tuple(range(x.ndim - 1))
+  count = jnp.asarray(math.prod(x.shape[:-1]), x.dtype)
+  if mask is not None:
+    count = jnp.sum(mask.astype(x.dtype)) * (math.prod(x.shape[:-1]) // mask.size)
+  sums = (jnp.sum(x, axes), jnp.sum(jnp.square(x), axes), count)
+  total, squares, count = sums if axis_name is None else lax.psum(sums, axis_name)
+  mean = total / count
+  return mean, jnp.maximum(squares / count - jnp.square(mean), 0)
