@@ -1,5 +1,6 @@
 """What the tests of the programs share: prepared data, a tiny experiment, and how to run it."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -7,8 +8,14 @@ import socket
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
+
+from train import parallel, run
+from train.config import Parallel
+from train.data import train_batches
+from train.task import Finished, Run, Task
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TINY = pathlib.Path(__file__).with_name("tiny.py")
@@ -76,6 +83,58 @@ def tiny_run(train, tmp_path_factory) -> pathlib.Path:
   status, out, err = train("fit", TINY, "--workdir", folder)
   assert status == 0, out + err
   return folder
+
+
+def untrained(experiment, seed: int = 5) -> dict[str, Task]:
+  """The tasks of an experiment, each made as if those before it had learned nothing."""
+  splits = experiment.data.open()
+  made = Run(experiment, {}, experiment.data.about(splits), lambda: splits)
+  for name, stage in experiment.stages.items():
+    task, learned = run.make(made, name), None
+    if isinstance(task, Task):
+      state = jax.jit(task.init)(jax.random.key(seed), task.context)
+      learned = jax.device_get(jax.jit(task.learned)(state, task.context))
+    made = dataclasses.replace(
+      made, stages=made.stages | {name: Finished(stage, task, learned, {})}
+    )
+  return {name: done.task for name, done in made.stages.items()}
+
+
+def replaced(experiment, data_dir=None, **stages):
+  """An experiment with fields of its stages replaced; datasets in `data_dir`."""
+  changed = {n: dataclasses.replace(experiment.stages[n], **f) for n, f in stages.items()}
+  experiment = dataclasses.replace(experiment, stages=experiment.stages | changed)
+  if data_dir is None:
+    return experiment
+  return dataclasses.replace(
+    experiment, data=dataclasses.replace(experiment.data, dir=str(data_dir))
+  )
+
+
+def steps_of(task, mesh, mode="jit", *, steps, batch_size, examples=None):
+  """(first state, last state, every step's metrics) on the host, and the program."""
+  program = parallel.compile_task(task, mesh, mode)
+  key, context = program.put(jax.random.key(0)), program.put(task.context)
+  state = program.init(key, context)
+  first, figures = jax.tree.map(np.array, jax.device_get(state)), []
+  processes = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+  examples = examples or task.examples()["train"]
+  for batch in train_batches(examples, 0, 0, steps, batch_size, **processes):
+    state, measured = program.step(state, context, program.put_batch(batch), key)
+    figures.append(measured)
+  last = jax.tree.map(np.asarray, jax.device_get(state))
+  return first, last, jax.device_get(figures), program
+
+
+def one_device():
+  return parallel.make_mesh(Parallel(devices=1))
+
+
+def assert_same(a, b, *, tolerance):
+  assert jax.tree.structure(a) == jax.tree.structure(b)
+  for (path, x), y in zip(jax.tree_util.tree_leaves_with_path(a), jax.tree.leaves(b), strict=True):
+    name = jax.tree_util.keystr(path)
+    np.testing.assert_allclose(x, y, rtol=tolerance, atol=tolerance, err_msg=name)
 
 
 def lines(folder: pathlib.Path) -> list[dict]:

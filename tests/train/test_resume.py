@@ -15,11 +15,9 @@ import pytest
 from PIL import Image
 
 from tests.train.conftest import ROOT, TINY, lines
-from train import config
+from train import parallel
 from train.checkpoint import Checkpoints, leaves_by_path
-from train.data import open_split
-from train.experiments import make_task
-from train.task import Finished
+from train.run import load
 from train.workdir import Workdir
 
 HERE = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -27,19 +25,11 @@ HERE = jax.sharding.SingleDeviceSharding(jax.devices()[0])
 
 def final_states(folder) -> dict[str, np.ndarray]:
   """Every leaf of every stage's latest checkpoint: parameters, codebook, optimizer state."""
-  workdir = Workdir(folder)
-  experiment = workdir.config()
-  split, finished, leaves = open_split(experiment.data, "train"), {}, {}
-  for name in config.stages(experiment):
-    task = make_task(experiment, name, split, finished)
-    abstract = jax.eval_shape(task.init, jax.eval_shape(lambda: jax.random.key(0)))
-    abstract = jax.tree.map(
-      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=HERE), abstract
-    )
-    checkpoints = Checkpoints(workdir.checkpoints(name), select=task.select, read_only=True)
-    step, state = checkpoints.latest(abstract)
+  workdir, leaves = Workdir(folder), {}
+  for name, done in load(folder).stages.items():
+    checkpoints = Checkpoints(workdir.checkpoints(name), best=done.task.best, read_only=True)
+    step, state = checkpoints.latest(parallel.abstract_state(done.task, HERE))
     checkpoints.close()
-    finished[name] = Finished(task.model, state, {}, task)
     leaves |= {f"{name}.{k}": np.asarray(v) for k, v in leaves_by_path(state).items()}
     leaves[f"{name} step"] = np.asarray(step)
   return leaves
@@ -236,7 +226,7 @@ def test_other_data_is_refused(here, tmp_path):
     for label in ("x", "y"):
       (photos / label).mkdir(parents=True, exist_ok=True)
       Image.fromarray(np.full((32, 32), ord(name), np.uint8)).save(photos / label / f"{name}.png")
-  args = ("fit", TINY, "--workdir", folder, "--data.source", "folder", "--data.path", photos,
+  args = ("fit", TINY, "--workdir", folder, "--data", "Folder", "--data.path", photos,
           "--tokenizer.steps", 2, "--prior.steps", 2, "--parallel.devices", 1)  # fmt: skip
   status, out, err = here(*args)
   assert status == 0, out + err

@@ -1,18 +1,12 @@
 """The tasks themselves: what a step changes, that it learns, and that it compiles once."""
 
-import dataclasses
-
 import jax
 import numpy as np
 import pytest
 
 from tests.train import tiny
-from train import parallel
-from train.config import Parallel
-from train.data import open_split, train_batches
-from train.experiments import make_task
-from train.task import Finished
-from train.tasks.vqvae import Codebook
+from tests.train.conftest import one_device, replaced, steps_of, untrained
+from train.images.vqvae import Codebook
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -24,37 +18,19 @@ def standard_promotion():
 
 def run(data_dir, stage="tokenizer", steps=3, **fields):
   """(first state, last state, every step's metrics, program) of a few steps on one device."""
-  config = tiny.get_config()
-  config = dataclasses.replace(
-    config,
-    data=dataclasses.replace(config.data, dir=str(data_dir)),
-    **{stage: dataclasses.replace(getattr(config, stage), **fields)},
-  )
-  split = open_split(config.data, "train")
-  task = make_task(config, "tokenizer", split, {})
-  if stage == "prior":
-    state = jax.jit(task.init)(jax.random.key(0))
-    finished = {"tokenizer": Finished(task.model, state, {}, task)}
-    task = make_task(config, "prior", split, finished)
-  program = parallel.compile_task(task, parallel.make_mesh(Parallel(devices=1)), "jit")
-  key = program.put(jax.random.key(0))
-  state, context = program.init(key), program.put(task.context)
-  first, metrics = jax.tree.map(np.array, jax.device_get(state)), []
-  for batch in train_batches(split, 0, 0, steps, getattr(config, stage).batch_size):
-    state, figures = program.step(state, context, program.put_batch(batch), key)
-    metrics.append(jax.device_get(figures))
-  return first, jax.device_get(state), metrics, program
+  task = untrained(replaced(tiny.get_config(), data_dir, **{stage: fields}))[stage]
+  return steps_of(task, one_device(), steps=steps, batch_size=16)
 
 
 def test_an_ema_codebook_is_out_of_the_optimizers_reach(data_dir):
   first, last, _, _ = run(data_dir)
-  assert "codebooks" not in first.params and last.codebooks[0].step == 3
-  assert not np.array_equal(first.codebooks[0].codebook, last.codebooks[0].codebook)
+  assert "codebooks" not in first.params and last.rest[0].step == 3
+  assert not np.array_equal(first.rest[0].codebook, last.rest[0].codebook)
 
 
 def test_a_gradient_codebook_is_a_leaf_of_params(data_dir):
   first, last, _, _ = run(data_dir, codebook=Codebook(num_codes=16, dim=4, update="gradient"))
-  assert first.codebooks is None and first.params["codebooks"][0].shape == (16, 4)
+  assert first.rest == () and first.params["codebooks"][0].shape == (16, 4)
   assert not np.array_equal(first.params["codebooks"][0], last.params["codebooks"][0])
 
 

@@ -140,13 +140,15 @@ def _task(stage: TokenizerStage, coder: Coder, run: Run) -> Task:
   def loss(params, states, context, batch, key, *, axis_name):
     x = coder.inputs(batch)
     out = vqvae.forward(model, params["network"], codebooks_of(params, states), x)
-    terms = vqvae.losses(out, x)
-    value = terms.reconstruction / variance + stage.beta * terms.commitment
-    value += terms.codebook if by_gradient else 0
-    measured = {"mse": terms.reconstruction, "commitment": terms.commitment}
-    totals = {name: metrics.total(of_each) for name, of_each in measured.items()}
+    terms = vqvae.Losses(*map(metrics.total, vqvae.losses(out, x)))
+    value = terms.reconstruction.sum / variance + stage.beta * terms.commitment.sum
+    value += terms.codebook.sum if by_gradient else 0
+    totals = {"mse": terms.reconstruction, "commitment": terms.commitment}
     assigned = [(z, q.indices) for z, q in zip(out.z, out.quantized, strict=True)]
-    return metrics.total(value), (jax.lax.stop_gradient(assigned), totals)
+    return metrics.Total(value, terms.reconstruction.count), (
+      jax.lax.stop_gradient(assigned),
+      totals,
+    )
 
   def update(states, assigned, key, *, axis_name):
     stats = [
