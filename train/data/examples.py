@@ -96,9 +96,10 @@ def permuted(positions: np.ndarray, length: int, seed: int, epoch: int) -> np.nd
   """i64[N]: where a shuffle of 0..length-1 has what stands at the positions.
 
   A keyed bijection of the next power of two, again and again until it is within the length (cycle
-  walking): no memory but that of the positions, whatever the length.
+  walking): no memory but that of the positions, whatever the length. The power is at least 16, as
+  the bijections of less are too few to be fair.
   """
-  bits = max((length - 1).bit_length(), 4)  # fewer have too few bijections of this kind
+  bits = max((length - 1).bit_length(), 4)
   mask, shift = np.uint64(2**bits - 1), np.uint64(bits // 2 + 1)
   keys = np.random.SeedSequence((seed, 0, epoch)).generate_state(2 * _ROUNDS, np.uint64)
 

@@ -59,7 +59,7 @@ def test_orders_and_draws_are_the_same_everywhere():
   assert draws_at(0, 5, np.arange(2)).tolist() == draws
 
 
-@pytest.mark.parametrize("first", [0, 2**64 - 12, 2**64, 10**30])
+@pytest.mark.parametrize("first", [0, 2**64 - 8, 2**64 - 3, 10**30])
 def test_a_draw_is_that_of_its_position_whatever_the_batch(first):
   long = draws_at(1, first, np.arange(16))
   assert long.dtype == np.uint64 and len(set(long.tolist())) == 16
