@@ -6,6 +6,7 @@ Columns.read_npz("ratings.npz").read(indices, None)     # {"user": i32[B], "item
 
 import pathlib
 import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,8 @@ import numpy as np
 
 from train.data.examples import Examples
 from train.errors import BadInput
+
+_BROKEN = (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, TypeError, RuntimeError)
 
 
 class Columns(Examples):
@@ -37,11 +40,11 @@ class Columns(Examples):
       BadInput: the file is missing or damaged, or its arrays are no columns.
     """
     try:
-      with np.load(path, allow_pickle=False) as arrays:
+      with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
         return cls(dict(arrays), name=str(path))
     except FileNotFoundError:
       raise BadInput(f"{path}: no such file; give columns that np.savez wrote") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError) as error:
+    except _BROKEN as error:
       if isinstance(error, BadInput):
         raise
       raise BadInput(f"{path}: can't be read as .npz ({error}); write it again") from None

@@ -81,9 +81,10 @@ def in_order(indices: range, batch_size: int) -> Batches:
 
 def draws_at(seed: int, first: int, rows: np.ndarray) -> np.ndarray:
   """The random words u64[N] of positions first + rows of training's sequence."""
-  start = np.uint64(first % 2**64)
-  (key,) = np.random.SeedSequence((seed, 1, first >> 64)).generate_state(1, np.uint64)
-  return _mixed(_mixed(start + rows.astype(np.uint64)) ^ key)
+  (key,) = np.random.SeedSequence((seed, 1)).generate_state(1, np.uint64)
+  start, high = np.uint64(first % 2**64), np.uint64((first >> 64) % 2**64)
+  low = start + rows.astype(np.uint64)
+  return _mixed(_mixed(_mixed(low) ^ key) ^ (high + (low < start)))  # the sum may wrap
 
 
 def words(draws: np.ndarray, count: int) -> np.ndarray:
@@ -95,9 +96,10 @@ def permuted(positions: np.ndarray, length: int, seed: int, epoch: int) -> np.nd
   """i64[N]: where a shuffle of 0..length-1 has what stands at the positions.
 
   A keyed bijection of the next power of two, again and again until it is within the length (cycle
-  walking): no memory but that of the positions, whatever the length.
+  walking): no memory but that of the positions, whatever the length. The power is at least 16, as
+  the bijections of less are too few to be fair.
   """
-  bits = max((length - 1).bit_length(), 1)
+  bits = max((length - 1).bit_length(), 4)
   mask, shift = np.uint64(2**bits - 1), np.uint64(bits // 2 + 1)
   keys = np.random.SeedSequence((seed, 0, epoch)).generate_state(2 * _ROUNDS, np.uint64)
 

@@ -80,7 +80,8 @@ class _Built(Images):
   def dataset(self) -> pathlib.Path:
     from train.data import prepare
 
-    name = type(self).__name__.lower()
+    # Of a subclass, in a config file say, the builder is that of the class here.
+    name = next(cls.__name__ for cls in type(self).__mro__ if _Built in cls.__bases__).lower()
     module = importlib.import_module(f"train.images.builders.{name}.{name}_dataset_builder")
     return prepare.prepare(name, module.Builder, lambda: module.config(self), self.dir)
 

@@ -3,18 +3,16 @@
 import sys
 import threading
 
-import grain
 import numpy as np
 import pytest
 
 from train.data import (
-  Data,
+  Examples,
   Groups,
   batch,
   batches_of,
   disjoint_groups,
   eval_batches,
-  open_split,
   train_batches,
 )
 from train.errors import BadInput
@@ -23,37 +21,25 @@ COUNTS = {0: 23, 1: 1, 2: 40, 4: 7, 7: 16}  # members of every label; some label
 RAGGED = np.repeat(list(COUNTS), list(COUNTS.values()))[np.arange(87) * 31 % 87]
 
 
-class Ragged:
-  """What `Groups` needs of a split, of 87 examples that show their own index."""
+class Ragged(Examples):
+  """87 examples that show their own index."""
 
-  name, image_shape, num_classes, class_names = "ragged", (1, 1, 1), 8, tuple("abcdefgh")
-  num_threads, prefetch = 3, 8
+  name, num_threads = "ragged", 3
 
   def __len__(self):
     return len(RAGGED)
 
-  def labels(self):
-    return RAGGED.astype(np.int32)
+  def read(self, indices, draws):
+    return {"image": indices.reshape(-1, 1, 1, 1), "label": RAGGED[indices].astype(np.int32)}
 
-  def gather(self, indices):
-    rows = np.asarray(indices, np.intp)
-    return rows.astype(np.uint8).reshape(-1, 1, 1, 1), self.labels()[rows]
 
-  def examples(self, indices):
-    return dict(zip(("image", "label"), self.gather(indices), strict=True))
+def grouped(size, least=None):
+  return Groups(Ragged(), RAGGED, group_size=size, min_group_size=least)
 
 
 @pytest.fixture(params=[(5, None), (5, 2), (4, 1), (1, None), (100, None)], ids=str)
 def groups(request):
-  size, least = request.param
-  return Groups(Ragged(), group_size=size, min_group_size=least)
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-  """The 360 held-out digits, in memory and not."""
-  folder = str(tmp_path_factory.mktemp("tfds"))
-  return [open_split(Data(dir=folder, cache=cache), "eval") for cache in (True, False)]
+  return grouped(*request.param)
 
 
 def assert_same(a, b):
@@ -110,15 +96,14 @@ def test_chunks_have_the_sizes_asked_for(groups):
 
 def test_a_group_ends_with_its_epoch():
   """Even where the next epoch begins with the same label: no example is in a group twice."""
-  split = Ragged()
-  split.labels = lambda: np.zeros(87, np.int32)
-  group = batch(Groups(split, group_size=100), 0, 2, 60)["group"]  # positions 120..179
+  groups = Groups(Ragged(), np.zeros(87, int), group_size=100)
+  group = batch(groups, 0, 2, 60)["group"]  # positions 120..179
   assert group.tolist() == [0] * 54 + [1] * 6
 
 
 def test_members_and_chunks_are_shuffled():
   """Who is with whom changes, and labels of neighbouring groups are those of a shuffle."""
-  groups = Groups(Ragged(), group_size=2)
+  groups = grouped(2)
   partners, follows = set(), []
   for k in range(300):
     b = batch(groups, 0, k, 87)
@@ -136,7 +121,7 @@ def test_members_and_chunks_are_shuffled():
 
 def test_a_batch_is_a_pure_function_of_seed_and_step(groups):
   run = list(train_batches(groups, 1, 0, 40, 8))
-  again = Groups(Ragged(), group_size=groups.group_size, min_group_size=groups.min_group_size)
+  again = grouped(groups.group_size, groups.min_group_size)
   for k in reversed(range(40)):
     assert_same(batch(again, 1, k, 8), run[k])
   for a, b in zip(train_batches(groups, 1, 17, 40, 8), run[17:], strict=True):
@@ -161,7 +146,7 @@ def test_processes_share_the_global_batch(groups, k, batch_size):
 
 def test_shuffles_are_the_same_everywhere():
   """Runs of this seed were recorded: another order would be another run."""
-  b = batch(Groups(Ragged(), group_size=5, min_group_size=2), 0, 0, 12)
+  b = batch(grouped(5, 2), 0, 0, 12)
   assert shown([b]).tolist() == [77, 12, 13, 84, 67, 69, 80, 41, 83, 28, 53, 81]
   assert b["group"].tolist() == [0, 0, 0, 1, 1, 2, 2, 2, 2, 3, 3, 3]
 
@@ -191,20 +176,24 @@ def starts(groups, members):
   return range(0, members, groups.group_size)
 
 
-def test_evaluation_on_processes_and_of_a_range(groups):
+def test_evaluation_on_processes(groups):
   whole = list(eval_batches(groups, 12))
   parts = [list(eval_batches(groups, 12, process_index=p, process_count=3)) for p in range(3)]
   for k, expected in enumerate(whole):
     assert_same({n: np.concatenate([part[k][n] for part in parts]) for n in expected}, expected)
+
+
+def test_it_is_read_as_what_it_groups(groups):
+  """A range of it is of examples, not of groups; so is what is read by index."""
   (some,) = batches_of(groups, range(30, 40), 12)
-  mask = np.concatenate([b["mask"] for b in whole])
-  np.testing.assert_array_equal(shown([some])[:10], shown(whole)[mask][30:40])
-  assert some["mask"].tolist() == [True] * 10 + [False] * 2
-  check_groups(some, groups.group_size)
+  assert shown([some]).tolist() == [*range(30, 40), 39, 39] and "group" not in some
+  assert len(groups) == 87 and (groups.name, groups.num_threads) == ("ragged", 3)
+  rows = np.array([80, 3])
+  assert_same(groups.read(rows, None), Ragged().read(rows, None))
 
 
 def test_many_threads_agree():
-  groups, expected = (Groups(Ragged(), group_size=5, min_group_size=1) for _ in range(2))
+  groups, expected = grouped(5, 1), grouped(5, 1)
   found, interval = {}, sys.getswitchinterval()
 
   def read(offset):
@@ -226,58 +215,18 @@ def test_many_threads_agree():
     assert_same(got, batch(expected, 0, step, 16))
 
 
-def test_of_a_prepared_split(digits):
-  for split in digits:
-    groups = Groups(split, group_size=6)
-    assert len(groups) == 360 and groups.num_classes == 10
-    assert (groups.name, groups.image_shape) == (split.name, (32, 32, 1))
-    assert_same(groups[5], split[5])
-    for b in (*train_batches(groups, 0, 0, 25, 16), *eval_batches(groups, 16)):
-      check_groups(b, 6)
-  cached, disk = (Groups(split, group_size=6, min_group_size=2) for split in digits)
-  assert_same(batch(cached, 0, 99, 16), batch(disk, 0, 99, 16))
-
-
-def test_labels_of_a_split(digits):
-  for split in digits:
-    labels = split.labels()
-    assert labels.dtype == np.int32
-    np.testing.assert_array_equal(labels, split.gather(range(len(split)))[1])
-    labels[:] = 0  # a copy
-    assert split.labels().any()
-
-
-def test_labels_are_read_without_images(digits, monkeypatch):
-  disk = digits[1]
-  monkeypatch.setattr(disk, "_image", None)
-  assert len(disk.labels()) == 360
-
-
-@pytest.mark.parametrize("k", [0, 30, 10**9])
-def test_a_split_itself_is_ordered_as_ever(digits, k):
-  order = grain.MapDataset.range(360).seed(5).shuffle().repeat()
-  for split in digits:
-    images, labels = split.gather([order[k * 16 + i] for i in range(16)])
-    index = np.arange(16, dtype=np.int32)
-    assert_same(batch(split, 5, k, 16), {"image": images, "label": labels, "index": index})
-
-
 @pytest.mark.parametrize(
-  ("sizes", "fields", "message"),
+  ("sizes", "labels", "message"),
   [
-    ((0, None), {}, "group_size: 0; give at least 1"),
-    ((4, 0), {}, r"min_group_size: 0; give 1 to 4 \(group_size\), or None"),
-    ((4, 5), {}, r"min_group_size: 5; give 1 to 4"),
-    ((4, None), {"num_classes": 0}, "ragged: has no labels to group by"),
-    ((4, None), {"labels": lambda: np.int32([2, 0, -1])}, r"ragged: example 2 has no label \(-1\)"),
+    ((0, None), [0], "group_size: 0; give at least 1"),
+    ((4, 0), [0], r"min_group_size: 0; give 1 to 4 \(group_size\), or None"),
+    ((4, 5), [0], r"min_group_size: 5; give 1 to 4"),
+    ((4, None), [2, 0, -1], r"ragged: example 2 has no label \(-1\)"),
   ],
 )
-def test_impossible_groups(sizes, fields, message):
-  split = Ragged()
-  for name, value in fields.items():
-    setattr(split, name, value)
+def test_impossible_groups(sizes, labels, message):
   with pytest.raises(BadInput, match=message) as raised:
-    Groups(split, group_size=sizes[0], min_group_size=sizes[1])
+    Groups(Ragged(), np.array(labels), group_size=sizes[0], min_group_size=sizes[1])
   assert "\n" not in str(raised.value)
 
 

@@ -1,7 +1,5 @@
 """Prepared datasets: found by name, whole or not there, and clear words where they are not."""
 
-import multiprocessing
-import os
 import pathlib
 import subprocess
 import sys
@@ -9,233 +7,154 @@ import sys
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from PIL import Image
 
-from train.data import Data, open_split, prepare
-from train.data.builders.digits import digits_dataset_builder
+from train.data.prepare import data_dir, find_prepared, list_prepared, prepare
 from train.errors import BadInput
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 
 
-def write_dataset(
-  root,
-  *,
-  name="outside",
-  config=None,
-  version="1.0.0",
-  splits=("train", "test"),
-  features=None,
-  growth=0,
-):
-  """A dataset written as any other program would: 5 images to a split, labels 0, 1, 2, 0, 1."""
-  features = {
-    "image": tfds.features.Image(shape=(None, None, 3)),
-    "label": tfds.features.ClassLabel(names=["ant", "bee", "cow"]),
-    "id": tfds.features.Scalar(np.int64),
-  } | (features or {})
-  features = {key: feature for key, feature in features.items() if feature is not None}
-  encoded = isinstance(features.get("image"), tfds.features.Image)
+class Numbers(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+  """The number 0."""
 
-  def examples(first):
-    for i in range(first, first + 5):
-      pixels = np.full((6 + growth * i, 8, 3), i, np.uint8)
-      image = Image.fromarray(pixels) if encoded else pixels
-      example = {"image": image, "label": (i - first) % 3, "id": i}
-      yield i, {key: example[key] for key in features}
+  VERSION = tfds.core.Version("1.0.0")
 
-  class Outside(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    VERSION = tfds.core.Version(version)
+  def _info(self):
+    features = tfds.features.FeaturesDict({"x": tfds.features.Scalar(np.int64)})
+    return tfds.core.DatasetInfo(builder=self, features=features)
 
-    def _info(self):
-      return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+  def _split_generators(self, dl_manager):
+    return {"train": self._generate_examples()}
 
-    def _split_generators(self, dl_manager):
-      return {name: examples(10 * i) for i, name in enumerate(splits)}
-
-    def _generate_examples(self):
-      raise NotImplementedError  # abstract in TFDS
-
-  Outside.name = name
-  config = config and tfds.core.BuilderConfig(name=config)
-  tfds.disable_progress_bar()
-  builder = Outside(data_dir=root, config=config, file_format="array_record")
-  builder.download_and_prepare()
-  return pathlib.Path(builder.data_dir)
+  def _generate_examples(self):
+    yield 0, {"x": 0}
 
 
-def outside(root, name="outside", **fields):
-  return Data(source="tfds", name=name, dir=str(root), **fields)
+def prepare_numbers(folder, builder=Numbers, config_of=lambda: None):
+  return prepare("numbers", builder, config_of, str(folder))
 
 
-def test_dataset_by_name(tmp_path):
-  write_dataset(tmp_path)
-  train, test = (open_split(outside(tmp_path), which) for which in ("train", "eval"))
-  assert (len(train), len(test)) == (5, 5)
-  assert train.image_shape == (6, 8, 3)
-  assert train.class_names == ("ant", "bee", "cow")
-  images, labels = test.gather(range(5))
-  np.testing.assert_array_equal((images[:, 0, 0, 0] - 10) % 3, labels)
-  part = open_split(outside(tmp_path, train_split="train[:2]", channels=1, image_size=4), "train")
-  assert len(part) == 2
-  assert part.image_shape == (4, 4, 1)
+def config(name):
+  return tfds.core.BuilderConfig(name=name)
 
 
-def test_validation_goes_before_test(tmp_path):
-  write_dataset(tmp_path, splits=("train", "test", "validation"))
-  assert open_split(outside(tmp_path), "eval").name == "outside/1.0.0 validation"
-  assert open_split(outside(tmp_path, eval_split="test"), "eval").name == "outside/1.0.0 test"
+def found(root, name):
+  return find_prepared(root, name).relative_to(root).as_posix()
 
 
-def test_without_labels(tmp_path):
-  write_dataset(tmp_path, features={"label": None})
-  split = open_split(outside(tmp_path), "train")
-  assert (split.num_classes, split.class_names) == (0, ())
-  assert split.gather(range(5))[1].tolist() == [0] * 5
+def put(root, *datasets):
+  """Folders that look as if a dataset of that name had been prepared there."""
+  for dataset in datasets:
+    (root / dataset).mkdir(parents=True)
+    (root / dataset / "dataset_info.json").touch()
 
 
-def test_images_as_arrays(tmp_path):
-  array = tfds.features.Tensor(shape=(6, 8, 3), dtype=np.uint8)
-  write_dataset(tmp_path, features={"image": array})
-  images, labels = open_split(outside(tmp_path), "train").gather(range(5))
-  assert images.shape == (5, 6, 8, 3)
-  np.testing.assert_array_equal(images[:, 0, 0, 0] % 3, labels)
+def test_what_was_prepared_is_found_and_not_prepared_again(tmp_path):
+  folder = prepare_numbers(tmp_path)
+  assert folder == tmp_path / "numbers" / "1.0.0"
+  assert [e["x"] for e in tfds.builder_from_directory(folder).as_data_source("train")] == [0]
+  assert prepare_numbers(tmp_path, builder=type("None_", (), {"VERSION": "1.0.0"})) == folder
+  assert find_prepared(tmp_path, "numbers") == folder
+  small = prepare_numbers(tmp_path, config_of=lambda: config("small"))
+  assert small == tmp_path / "numbers" / "small" / "1.0.0"
+  assert list_prepared(tmp_path) == {"numbers:1.0.0": folder, "numbers/small:1.0.0": small}
 
 
 def test_newest_version_and_config(tmp_path):
-  for version in ("1.9.0", "1.10.0"):
-    write_dataset(tmp_path, config="small", version=version)
-  assert open_split(outside(tmp_path), "train").name == "outside/small/1.10.0 train"
-  older = outside(tmp_path, "outside/small:1.9.0")
-  assert open_split(older, "train").name == "outside/small/1.9.0 train"
-  write_dataset(tmp_path, config="large")
+  put(tmp_path, "outside/small/1.9.0", "outside/small/1.10.0", "other/1.0.0")
+  assert found(tmp_path, "outside") == "outside/small/1.10.0"
+  assert found(tmp_path, "outside/small:1.9.0") == "outside/small/1.9.0"
+  put(tmp_path, "outside/large/1.0.0")
+  assert found(tmp_path, "outside/small") == "outside/small/1.10.0"
   with pytest.raises(BadInput, match="one of outside/large, outside/small"):
-    prepare(outside(tmp_path))
+    find_prepared(tmp_path, "outside")
 
 
 def test_absent_dataset_names_what_is_there(tmp_path):
   with pytest.raises(BadInput, match=r"data\.name: no 'mnist' among .*there are none"):
-    prepare(outside(tmp_path, "mnist"))
-  write_dataset(tmp_path)
+    find_prepared(tmp_path, "mnist")
+  put(tmp_path, "outside/1.0.0")
   for name in ("mnist", "outside:2.0.0", "outside/small", "out"):
     with pytest.raises(BadInput, match=r"outside:1\.0\.0.*data\.dir") as raised:
-      prepare(outside(tmp_path, name))
+      find_prepared(tmp_path, name)
     assert str(tmp_path) in str(raised.value)
     assert "\n" not in str(raised.value)
-  with pytest.raises(BadInput, match=r"data\.name: empty"):
-    prepare(outside(tmp_path, ""))
+  with pytest.raises(BadInput, match=r"data\.name: empty; .*outside:1\.0\.0"):
+    find_prepared(tmp_path, "")
 
 
-def test_unequal_sizes_need_image_size(tmp_path):
-  write_dataset(tmp_path, growth=1)
-  for cache in (True, False):
-    with pytest.raises(BadInput, match=r"example \d is \d+x8x3.*set data\.image_size"):
-      open_split(outside(tmp_path, cache=cache), "train").gather(range(5))
-  assert open_split(outside(tmp_path, image_size=5), "train").image_shape == (5, 5, 3)
-
-
-@pytest.mark.parametrize("name", ["dev", "test[", "tset[:3]", "test[:0]"])
-def test_unknown_split(tmp_path, name):
-  with pytest.raises(BadInput, match=r"data\.eval_split: .*train \(1437 examples\)") as raised:
-    open_split(Data(dir=str(tmp_path), eval_split=name), "eval")
-  assert "\n" not in str(raised.value)
-
-
-def test_dataset_without_images(tmp_path):
-  write_dataset(tmp_path, features={"image": None})
-  with pytest.raises(BadInput, match=r"needs a feature 'image' .* id, label"):
-    open_split(outside(tmp_path), "train")
-
-
-@pytest.mark.parametrize(
-  ("fields", "message"),
-  [
-    (
-      {"source": "mnist"},
-      r"data\.source: 'mnist'; give one of digits, idx, folder, omniglot, tfds",
-    ),
-    ({"channels": 2}, r"data\.channels: 2"),
-    ({"image_size": 0}, r"data\.image_size: 0"),
-    ({"eval_fraction": 1.0}, r"data\.eval_fraction: 1\.0"),
-    ({"num_threads": -1}, r"data.*num_threads=-1"),
-  ],
-)
-def test_impossible_fields(fields, message):
-  with pytest.raises(BadInput, match=message):
-    prepare(Data(**fields))
+def test_a_killed_preparation_is_not_taken_for_a_dataset(tmp_path):
+  put(tmp_path, ".preparing-x/outside/1.0.0", "outside/1.0.0.incomplete-y")
+  with pytest.raises(BadInput, match="there are none"):
+    find_prepared(tmp_path, "outside")
 
 
 def test_directory_that_cannot_be_written(tmp_path):
   (tmp_path / "file").write_text("")
-  with pytest.raises(BadInput, match=r"data\.dir: can't write to"):
-    prepare(Data(dir=str(tmp_path / "file")))
+  with pytest.raises(BadInput, match=r"data\.dir: can't write to .*file \("):
+    prepare_numbers(tmp_path / "file")
 
 
 def test_default_directory_is_that_of_tfds(tmp_path, monkeypatch):
   monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-  assert prepare(Data()) == tmp_path / "digits" / "1.0.0"
+  assert data_dir() == tmp_path and data_dir("there") == pathlib.Path("there")
+  monkeypatch.delenv("TFDS_DATA_DIR")
+  assert data_dir() == pathlib.Path.home() / "tensorflow_datasets"
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_interrupted_preparation_leaves_nothing_and_is_done_anew(tmp_path, monkeypatch, error):
-  def interrupted(self, rows, images, labels):
-    yield 0, {"image": Image.fromarray(images[0]), "label": 0}
+  def interrupted(self):
+    yield 0, {"x": 1}
     raise error
 
   with monkeypatch.context() as patch:
-    patch.setattr(digits_dataset_builder.Builder, "_generate_examples", interrupted)
+    patch.setattr(Numbers, "_generate_examples", interrupted)
     with pytest.raises(error):
-      prepare(Data(dir=str(tmp_path)))
+      prepare_numbers(tmp_path)
   assert not list(tmp_path.iterdir())
-  assert len(open_split(Data(dir=str(tmp_path)), "train")) == 1437
+  assert prepare_numbers(tmp_path).is_dir()
 
 
-def test_a_killed_preparation_is_not_taken_for_a_dataset(tmp_path):
-  leftover = write_dataset(tmp_path / ".preparing-x")
-  assert leftover.is_dir()
-  with pytest.raises(BadInput, match="there are none"):
-    prepare(outside(tmp_path))
+def test_files_that_change_meanwhile_are_read_again(tmp_path):
+  names = iter(("before", "after"))
+  with pytest.raises(BadInput, match=r"data\.path: files changed while they were read; run again"):
+    prepare_numbers(tmp_path, config_of=lambda: config(next(names)))
+  assert not list(tmp_path.iterdir())
 
 
 def test_what_is_in_the_way_is_named(tmp_path):
-  (tmp_path / "digits" / "1.0.0").mkdir(parents=True)
-  (tmp_path / "digits" / "1.0.0" / "part").write_text("")
+  (tmp_path / "numbers" / "1.0.0").mkdir(parents=True)
+  (tmp_path / "numbers" / "1.0.0" / "part").write_text("")
   with pytest.raises(BadInput, match=r"1\.0\.0: in the way, and not a whole dataset"):
-    prepare(Data(dir=str(tmp_path)))
+    prepare_numbers(tmp_path)
 
 
-def test_damaged_dataset_is_named(tmp_path):
-  folder = prepare(Data(dir=str(tmp_path)))
-  for shard in folder.glob("*train*"):
-    shard.unlink()
-  with pytest.raises(BadInput, match=r"1\.0\.0: damaged .* delete it"):
-    open_split(Data(dir=str(tmp_path)), "train")
+def test_of_two_that_prepare_at_once_the_first_wins(tmp_path):
+  """The other one looks at the files a last time, and meanwhile the first is done."""
+  seen, first = [], []
 
+  def config_of():
+    seen.append("files")
+    if len(seen) == 2:
+      first.append(prepare_numbers(tmp_path, config_of=lambda: config("small")))
+      first.append([file.stat().st_ino for file in sorted(first[0].iterdir())])
+    return config("small")
 
-def _prepare(folder, barrier):
-  barrier.wait()
-  os._exit(0 if len(open_split(Data(dir=folder), "train")) == 1437 else 1)
-
-
-def test_two_processes_prepare_at_once(tmp_path):
-  context = multiprocessing.get_context("spawn")
-  barrier = context.Barrier(2)
-  processes = [context.Process(target=_prepare, args=(str(tmp_path), barrier)) for _ in range(2)]
-  for process in processes:
-    process.start()
-  for process in processes:
-    process.join(60)
-  assert [process.exitcode for process in processes] == [0, 0]
-  assert [entry.name for entry in tmp_path.iterdir()] == ["digits"]
-  assert len(open_split(Data(dir=str(tmp_path)), "train")) == 1437
+  folder = prepare_numbers(tmp_path, config_of=config_of)
+  assert first == [folder, [file.stat().st_ino for file in sorted(folder.iterdir())]]
+  assert [entry.name for entry in tmp_path.iterdir()] == ["numbers"]
 
 
 def test_quiet_and_without_tensorflow(tmp_path):
-  program = (
-    "import sys; from train.data import *\n"
-    f"s = open_split(Data(dir={str(tmp_path)!r}), 'train'); next(train_batches(s, 0, 0, 1, 8))\n"
-    "assert 'tensorflow' not in sys.modules"
-  )
+  program = f"""
+import sys
+from train.data import train_batches
+from train.images.sources import Digits
+train = Digits(dir={str(tmp_path)!r}).open()["train"]
+next(train_batches(train, 0, 0, 1, 8))
+assert "tensorflow" not in sys.modules
+"""
   done = subprocess.run(
     [sys.executable, "-W", "error", "-c", program], cwd=ROOT, capture_output=True, text=True
   )

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from train.data import Data, open_split, prepare
 from train.data.fingerprint import fingerprint
-from train.data.hold_out import held_out_names
 from train.errors import BadInput
+from train.fields import check
+from train.images.hold_out import held_out_names
+from train.images.sources import Folder
+
+WHOLE = {"eval_fraction": 0, "eval_split": "train"}  # nothing held out
 
 
 def write_images(folder, count, *, size=(12, 10), mode="RGB", suffix=".png", seed=0):
@@ -28,23 +31,33 @@ def photos(tmp_path):
 
 @pytest.fixture
 def folder_data(tmp_path, photos):
-  """Makes `Data` for the folder photos."""
-  return lambda **fields: Data(
-    source="folder", path=str(photos), dir=str(tmp_path / "tfds"), **fields
-  )
+  """Makes the source of the folder photos."""
+  return lambda **fields: Folder(path=str(photos), dir=str(tmp_path / "tfds"), **fields)
+
+
+def opened(source):
+  """What is trained on, and what is evaluated."""
+  splits = source.open()
+  assert splits.keys() == {"train", "eval"}
+  return splits["train"], splits["eval"]
+
+
+def read(split):
+  """All images, all labels."""
+  return split.read(np.arange(len(split))).values()
 
 
 def all_images(split):
-  return {image.tobytes() for image in split.gather(range(len(split)))[0]}
+  return {image.tobytes() for image in split.read(np.arange(len(split)))["image"]}
 
 
 def test_without_classes(photos, folder_data):
   write_images(photos, 20)
-  train, held_out = open_split(folder_data(), "train"), open_split(folder_data(), "eval")
+  train, held_out = opened(folder_data())
   assert (len(train), len(held_out)) == (18, 2)
   assert train.image_shape == (10, 12, 3)
   assert (train.num_classes, train.class_names) == (0, ())
-  assert train[0]["label"] == 0
+  assert not train.labels().any()
   written = {np.asarray(Image.open(file)).tobytes() for file in photos.iterdir()}
   assert all_images(train) | all_images(held_out) == written
   assert not all_images(train) & all_images(held_out)
@@ -53,15 +66,13 @@ def test_without_classes(photos, folder_data):
 def test_classes_are_subfolders_and_each_is_held_out_alike(photos, folder_data):
   for i, (name, count) in enumerate({"dog": 40, "cat": 20, "eel/young": 10}.items()):
     write_images(photos / name, count, seed=i)
-  train = open_split(folder_data(eval_fraction=0.2), "train")
-  held_out = open_split(folder_data(eval_fraction=0.2), "eval")
+  train, held_out = opened(folder_data(eval_fraction=0.2))
   assert train.class_names == held_out.class_names == ("cat", "dog", "eel")
   assert train.num_classes == 3
-  _, labels = held_out.gather(range(len(held_out)))
-  assert np.bincount(labels).tolist() == [4, 8, 2]
+  assert np.bincount(held_out.labels()).tolist() == [4, 8, 2]
   cats = {np.asarray(Image.open(file)).tobytes() for file in (photos / "cat").iterdir()}
   for split in (train, held_out):
-    for image, label in zip(*split.gather(range(len(split))), strict=True):
+    for image, label in zip(*read(split), strict=True):
       assert (image.tobytes() in cats) == (label == 0)
 
 
@@ -70,42 +81,38 @@ def test_own_splits(photos, folder_data, held_out, split):
   write_images(photos / "train" / "a", 3, seed=0)
   write_images(photos / "train" / "b", 3, seed=1)
   write_images(photos / held_out / "b", 2, seed=2)
-  train, evaluated = open_split(folder_data(), "train"), open_split(folder_data(), "eval")
+  train, evaluated = opened(folder_data())
   assert (len(train), len(evaluated)) == (6, 2)
   assert evaluated.name.endswith(f" {split}")
   assert evaluated.class_names == ("a", "b")
-  assert evaluated.gather([0, 1])[1].tolist() == [1, 1]
+  assert evaluated.labels().tolist() == [1, 1]
 
 
 def test_classes_that_only_one_split_has(photos, folder_data):
   write_images(photos / "train" / "b", 3, seed=0)
   write_images(photos / "test" / "a", 4, seed=1)
   write_images(photos / "test" / "c", 2, seed=2)
-  train, evaluated = open_split(folder_data(), "train"), open_split(folder_data(), "eval")
+  train, evaluated = opened(folder_data())
   assert train.class_names == evaluated.class_names == ("a", "b", "c")
   assert train.labels().tolist() == [1] * 3
   assert np.bincount(evaluated.labels()).tolist() == [4, 0, 2]
 
 
-@pytest.mark.parametrize(
-  ("fraction", "classes"), [(0.01, 1), (0.3, 2), (0.5, 3), (0.9, 4), (0.0, 0)]
-)
+@pytest.mark.parametrize(("fraction", "classes"), [(0.3, 2), (0.9, 4), (0.0, 0)])
 @pytest.mark.parametrize("inner", ["", "train"])
 def test_whole_classes_held_out(photos, folder_data, tmp_path, fraction, classes, inner):
   for i, name in enumerate("abcde"):
     write_images(photos / inner / name, 2 + i, seed=i)
-  data = folder_data(eval_fraction=fraction, hold_out="classes")
-  train = open_split(data, "train")
-  seen = np.bincount(train.labels(), minlength=5)
   if not classes:
-    assert seen.tolist() == [2, 3, 4, 5, 6]
+    train = folder_data(hold_out="classes", **WHOLE).open()["train"]
+    assert np.bincount(train.labels()).tolist() == [2, 3, 4, 5, 6]
     return
-  held_out = open_split(data, "eval")
-  unseen = np.bincount(held_out.labels(), minlength=5)
+  train, held_out = opened(folder_data(eval_fraction=fraction, hold_out="classes"))
+  seen, unseen = (np.bincount(split.labels(), minlength=5) for split in (train, held_out))
   assert train.class_names == held_out.class_names == tuple("abcde")
   assert (seen + unseen).tolist() == [2, 3, 4, 5, 6]
   assert not (seen * unseen).any() and np.count_nonzero(unseen) == classes
-  open_split(folder_data(eval_fraction=fraction), "train")  # another dataset
+  folder_data(eval_fraction=fraction).prepare()  # another dataset
   assert len(list((tmp_path / "tfds" / "folder").iterdir())) == 2
 
 
@@ -117,23 +124,37 @@ def test_held_out_classes_are_the_same_whatever_else_there_is():
   assert len(held_out_names([*names, "one more"], 0.2) - held_out) <= 1
 
 
+def test_how_many_names_are_held_out():
+  """Rounded, but at least one, and at least one is left."""
+  for fraction, of_five, of_ten in (
+    (0, 0, 0),
+    (0.01, 1, 1),
+    (0.24, 1, 2),
+    (0.25, 1, 3),
+    (0.3, 2, 3),
+    (0.5, 3, 5),
+    (0.9, 4, 9),
+    (0.95, 4, 9),
+  ):
+    assert len(held_out_names("abcde", fraction)) == of_five
+    assert len(held_out_names("abcdefghij", fraction)) == of_ten
+
+
 def test_classes_that_can_not_be_held_out(photos, folder_data, tmp_path):
   write_images(photos / "train" / "a", 2)
   data = folder_data(hold_out="classes")
   with pytest.raises(
     BadInput, match=r"hold_out: 'classes', but .* the subfolder a alone; give two"
   ):
-    open_split(data, "train")
+    data.open()
   write_images(photos / "test" / "b", 2)
   with pytest.raises(BadInput, match=r"has splits of its own \(t.*set it to examples"):
-    open_split(data, "train")
+    data.open()
   write_images(tmp_path / "flat", 2)
   with pytest.raises(BadInput, match=r"flat has no subfolders; give two classes"):
-    open_split(Data(source="folder", path=str(tmp_path / "flat"), hold_out="classes"), "train")
-  with pytest.raises(BadInput, match=r"hold_out: 'classes', but only source=folder"):
-    open_split(Data(hold_out="classes"), "train")
-  with pytest.raises(BadInput, match=r"hold_out: 'alphabets'; give one of examples, classes"):
-    open_split(folder_data(hold_out="alphabets"), "train")
+    Folder(path=str(tmp_path / "flat"), hold_out="classes").open()
+  with pytest.raises(BadInput, match=r"hold_out is .alphabets.; it must be .*examples.*classes"):
+    check(folder_data(hold_out="alphabets"))
   assert not (tmp_path / "tfds").exists()
 
 
@@ -144,39 +165,36 @@ def test_other_options_leave_a_prepared_folder_its_name(photos, folder_data):
   listed = sorted(photos.glob("*/*.png"))
   for fields, more in (({}, ()), ({"tile": 8}, (8, 8)), ({"image_size": 9}, ())):
     options = (fields.get("image_size"), None, 0.1, ("a", "b"), *more)
-    assert prepare(folder_data(**fields)).parent.name == fingerprint(
-      photos, listed, options=options
-    )
+    name = fingerprint(photos, listed, options=options)
+    assert folder_data(**fields).prepare() == f"folder/{name}/1.0.0"
 
 
 def test_only_train_holds_out_of_it(photos, folder_data):
   write_images(photos / "train", 10)
-  assert len(open_split(folder_data(), "train")) == 9
-  assert len(open_split(folder_data(), "eval")) == 1
+  assert [len(split) for split in opened(folder_data())] == [9, 1]
 
 
 def test_held_out_part_depends_on_names_alone(photos, folder_data, tmp_path):
   write_images(photos, 30)
-  before = all_images(open_split(folder_data(), "eval"))
+  before = all_images(folder_data().open()["eval"])
   for file in photos.iterdir():
     os.utime(file, (1, 1))
-  assert all_images(open_split(folder_data(), "eval")) == before
+  assert all_images(folder_data().open()["eval"]) == before
   assert len(list((tmp_path / "tfds" / "folder").iterdir())) == 2
 
 
 def test_nothing_held_out(photos, folder_data):
   write_images(photos, 3)
-  data = folder_data(eval_fraction=0)
-  assert len(open_split(data, "train")) == 3
+  assert len(folder_data(**WHOLE).open()["train"]) == 3
   with pytest.raises(BadInput, match=r"data\.eval_split: .*train \(3 examples\)"):
-    open_split(data, "eval")
+    folder_data(eval_fraction=0).open()
 
 
 def test_changed_folder_is_prepared_anew(photos, folder_data):
   write_images(photos, 10)
-  assert len(open_split(folder_data(), "train")) == 9
+  assert len(folder_data().open()["train"]) == 9
   write_images(photos, 20, seed=1)
-  assert len(open_split(folder_data(), "train")) == 18
+  assert len(folder_data().open()["train"]) == 18
 
 
 def test_sizes_and_channels(photos, folder_data):
@@ -186,9 +204,9 @@ def test_sizes_and_channels(photos, folder_data):
   (photos / ".DS_Store").write_text("not an image")
   Image.new("L", (9, 20), 7).save(photos / "x.jpg", quality=100)
   with pytest.raises(BadInput, match=r"x\.jpg: 20x9 pixels, but 00.\.png 16x30; set data\.im"):
-    open_split(folder_data(), "train")
-  assert open_split(folder_data(image_size=16), "train").image_shape == (16, 16, 3)
-  grey = open_split(folder_data(image_size=16, channels=1, eval_fraction=0), "train")
+    folder_data().open()
+  assert folder_data(image_size=16).open()["train"].image_shape == (16, 16, 3)
+  grey = folder_data(image_size=16, channels=1, **WHOLE).open()["train"]
   assert grey.image_shape == (16, 16, 1)
   centre = Image.open(photos / "000.png").crop((7, 0, 23, 16)).convert("L")
   assert np.asarray(centre).tobytes() in all_images(grey)
@@ -207,14 +225,14 @@ def test_kinds_of_files(photos, folder_data):
   exif = Image.Exif()
   exif[0x0112] = 6  # shown after a quarter turn clockwise
   turned.save(photos / "turned.png", exif=exif)
-  split = open_split(folder_data(channels=1, eval_fraction=0), "train")
+  split = folder_data(channels=1, **WHOLE).open()["train"]
   assert len(split) == 8
   assert all_images(split) == {ramp.tobytes()}
 
 
 def test_one_bit_images(photos, folder_data):
   write_images(photos, 3, mode="1")
-  images, _ = open_split(folder_data(eval_fraction=0), "train").gather([0, 1, 2])
+  images, _ = read(folder_data(**WHOLE).open()["train"])
   assert images.shape == (3, 10, 12, 1)
   assert set(np.unique(images)) == {0, 255}
 
@@ -227,9 +245,10 @@ def test_tiles(photos, folder_data):
     pixels = rng.integers(0, 256, (height, width, 3)).astype(np.uint8)
     Image.fromarray(pixels).save(photos / f"{i:03}.png")
   options = {"tile": 8, "tile_stride": 3, "eval_fraction": 0.2}
-  splits = {name: open_split(folder_data(**options), name) for name in ("train", "eval")}
+  splits = folder_data(**options).open()
   found = {
-    name: list(map(bytes, split.gather(range(len(split)))[0])) for name, split in splits.items()
+    name: list(map(bytes, split.read(np.arange(len(split)))["image"]))
+    for name, split in splits.items()
   }
   expected = {3: {}, 8: {}}
   for file in photos.iterdir():
@@ -249,7 +268,7 @@ def test_tiles(photos, folder_data):
 
 def test_tiles_of_resized_images(photos, folder_data):
   write_images(photos, 4, size=(40, 33))
-  split = open_split(folder_data(image_size=16, tile=8, eval_fraction=0), "train")
+  split = folder_data(image_size=16, tile=8, **WHOLE).open()["train"]
   assert len(split) == 16 and split.image_shape == (8, 8, 3)
 
 
@@ -257,35 +276,23 @@ def test_tiles_of_resized_images(photos, folder_data):
   ("fields", "message"),
   [
     ({"tile": 11}, r"000\.png: 10x12 pixels, smaller than data\.tile \(11\)"),
-    ({"tile": -1}, r"data\.tile=-1"),
     ({"tile_stride": 3}, r"data\.tile_stride: 3, but data\.tile is 0"),
   ],
 )
 def test_impossible_tiles(photos, folder_data, fields, message):
   write_images(photos, 2)
   with pytest.raises(BadInput, match=message):
-    open_split(folder_data(eval_fraction=0, **fields), "train")
-
-
-def test_tiles_are_of_folders_alone(tmp_path):
-  with pytest.raises(BadInput, match=r"data\.tile: 8, but only source=folder cuts tiles"):
-    open_split(Data(source="digits", tile=8, dir=str(tmp_path)), "train")
+    folder_data(**WHOLE, **fields).open()
 
 
 def test_kodak(shared_data, tmp_path):
-  data = Data(
-    source="folder",
-    path=str(shared_data / "kodak"),
-    image_size=64,
-    eval_fraction=0.25,
-    dir=str(tmp_path),
-  )
-  train, held_out = open_split(data, "train"), open_split(data, "eval")
+  path, folder = str(shared_data / "kodak"), str(tmp_path)
+  train, held_out = opened(Folder(path=path, dir=folder, image_size=64, eval_fraction=0.25))
   assert (len(train), len(held_out)) == (6, 2)
   assert train.image_shape == (64, 64, 3)
-  assert train.gather(range(6))[0].std() > 30
+  assert train.read(np.arange(6))["image"].std() > 30
   with pytest.raises(BadInput, match=r"kodim\d+\.png: .*set data\.image_size"):
-    open_split(Data(source="folder", path=data.path, dir=data.dir), "train")
+    Folder(path=path, dir=folder).open()
 
 
 def empty(photos):
@@ -332,6 +339,6 @@ def test_bad_folder_is_one_line_and_leaves_nothing(photos, folder_data, tmp_path
     write_images(photos, 3)
   damage(photos)
   with pytest.raises(BadInput, match=message) as raised:
-    open_split(folder_data(), "train")
+    folder_data().open()
   assert "\n" not in str(raised.value)
   assert not list((tmp_path / "tfds").glob("*"))

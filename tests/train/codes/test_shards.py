@@ -6,9 +6,10 @@ import json
 import numpy as np
 import pytest
 
-from train.data import batch, codes, eval_batches
-from train.data.codes import CodesSplit, Description
-from train.errors import BadInput, Failed
+from train.codes import shards
+from train.codes.shards import Codes, Description
+from train.data import batch, eval_batches
+from train.errors import BadInput, Damaged, Failed
 
 DESCRIPTION = Description(
   source="abc",
@@ -31,41 +32,41 @@ def encode(indices):
 
 
 def write(folder, *, description=DESCRIPTION, encode=encode, **options):
-  codes.begin(folder, description)
-  codes.write(folder, description, encode, **options)
+  shards.begin(folder, description)
+  shards.write(folder, description, encode, **options)
 
 
 def assert_whole(folder):
-  split = CodesSplit(folder)
-  assert len(split) == 23 and split.num_classes == 3 and split.class_names == ("a", "b", "c")
-  read = split.examples(range(23))
+  examples = Codes(folder)
+  assert len(examples) == 23 and examples.description == DESCRIPTION
+  read = examples.read(np.arange(23))
   for got, expected in zip(read["codes"], CODES, strict=True):
     assert got.dtype == np.int32
     np.testing.assert_array_equal(got, expected)
   np.testing.assert_array_equal(read["label"], LABELS)
-  return split
+  return examples
 
 
 def test_what_was_written_is_read(tmp_path):
   write(tmp_path)
-  split = assert_whole(tmp_path)
-  picked = split.examples([22, 0, 22, 7])
+  examples = assert_whole(tmp_path)
+  picked = examples.read(np.array([22, 0, 22, 7]))
   np.testing.assert_array_equal(picked["codes"][1], CODES[1][[22, 0, 22, 7]])
   assert len(list(tmp_path.glob("*.array_record"))) == 5
 
 
 def test_without_a_cache(tmp_path, monkeypatch):
-  monkeypatch.setattr(codes, "_CACHE_BYTES", 0)
+  monkeypatch.setattr(shards, "_CACHE_BYTES", 0)
   write(tmp_path)
   assert_whole(tmp_path)
 
 
 def test_batches(tmp_path):
   write(tmp_path)
-  split = CodesSplit(tmp_path)
-  one = batch(split, 3, 7, 8)
+  examples = Codes(tmp_path)
+  one = batch(examples, 3, 7, 8)
   assert [c.shape for c in one["codes"]] == [(8, 2, 2), (8, 4, 4, 2)]
-  seen = [b["label"][b["mask"]] for b in eval_batches(split, 8)]
+  seen = [b["label"][b["mask"]] for b in eval_batches(examples, 8)]
   np.testing.assert_array_equal(np.concatenate(seen), LABELS)
 
 
@@ -81,7 +82,7 @@ def test_a_killed_writer_goes_on_after_its_last_whole_shard(tmp_path):
   with pytest.raises(KeyboardInterrupt):
     write(tmp_path, encode=dies)
   with pytest.raises(BadInput, match=r"00002-of-00005\.array_record is missing"):
-    CodesSplit(tmp_path)
+    Codes(tmp_path)
   (tmp_path / ".00002-of-00005.array_record.tmp").write_bytes(b"half a shard")
   encoded.clear()
 
@@ -96,9 +97,9 @@ def test_a_killed_writer_goes_on_after_its_last_whole_shard(tmp_path):
 
 
 def test_several_processes_write_shards_of_their_own(tmp_path):
-  codes.begin(tmp_path, DESCRIPTION)
+  shards.begin(tmp_path, DESCRIPTION)
   for process in (1, 0):
-    codes.write(tmp_path, DESCRIPTION, encode, process_index=process, process_count=2)
+    shards.write(tmp_path, DESCRIPTION, encode, process_index=process, process_count=2)
   assert_whole(tmp_path)
 
 
@@ -128,8 +129,8 @@ def test_damage_is_named_and_mended(tmp_path):
     ),
   ):
     damage()
-    with pytest.raises(codes.Damaged, match=message):
-      CodesSplit(tmp_path)
+    with pytest.raises(Damaged, match=message):
+      Codes(tmp_path)
     write(tmp_path)
     assert_whole(tmp_path)
 
@@ -142,7 +143,7 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
     def write(self, record):
       raise RuntimeError("write() failed: No space left on device")
 
-  monkeypatch.setattr(codes, "ArrayRecordWriter", Full)
+  monkeypatch.setattr(shards, "ArrayRecordWriter", Full)
   with pytest.raises(Failed, match=r"00000-of-00005.* can't be written .*No space left"):
     write(tmp_path)
   assert not list(tmp_path.glob("*.array_record"))

@@ -1,5 +1,6 @@
 """Omniglot: its zips and folders, ink that is bright, and alphabets that training never sees."""
 
+import dataclasses
 import io
 import os
 import zipfile
@@ -9,8 +10,11 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from train.data import Data, Groups, batch, load_image, open_split, prepare
+from train.data import Groups, batch
 from train.errors import BadInput
+from train.images.builders.omniglot.listing import list_drawings
+from train.images.files import load_image
+from train.images.sources import Omniglot
 
 SMALL = {"Greek": 3, "Latin": 2, "Tifinagh": 4}  # characters of every alphabet
 DRAWERS = 4
@@ -58,14 +62,23 @@ def extract(folder, files):
 
 @pytest.fixture
 def omniglot(tmp_path):
-  """Makes `Data` for a path."""
-  return lambda path, **fields: Data(
-    source="omniglot", path=str(path), dir=str(tmp_path / "tfds"), **{"image_size": 28} | fields
+  """Makes the source of a path."""
+  return lambda path, **fields: Omniglot(
+    path=str(path), dir=str(tmp_path / "tfds"), **{"image_size": 28} | fields
   )
 
 
-def splits(data):
-  return open_split(data, "train"), open_split(data, "eval")
+def splits(source):
+  """What is trained on, and what is evaluated."""
+  found = source.open()
+  assert found.keys() == {"train", "eval"}
+  return found["train"], found["eval"]
+
+
+def whole(source):
+  """Images of a source that holds out nothing."""
+  split = dataclasses.replace(source, eval_fraction=0, eval_split="train").open()["train"]
+  return split.read(np.arange(len(split)))["image"]
 
 
 def alphabets(split):
@@ -74,7 +87,7 @@ def alphabets(split):
 
 def contents(split):
   """(class, image) of every example, in an order of their own."""
-  images, labels = split.gather(range(len(split)))
+  images, labels = split.read(np.arange(len(split))).values()
   return sorted((split.class_names[l], i.tobytes()) for i, l in zip(images, labels, strict=True))
 
 
@@ -90,37 +103,37 @@ def test_a_zip(tmp_path, omniglot):
   assert len(train) + len(held_out) == DRAWERS * len(names)
   for split in (train, held_out):
     assert set(np.bincount(split.labels())) <= {0, DRAWERS}
-  b = batch(Groups(train, group_size=DRAWERS), 0, 0, 12)
+  b = batch(Groups(train, train.labels(), group_size=DRAWERS), 0, 0, 12)
   assert np.bincount(b["group"]).tolist() == [DRAWERS] * 3
 
 
 def test_ink_is_bright_and_keeps_its_place_and_amount(tmp_path, omniglot):
   path = write_zip(tmp_path / "images_background.zip", members())
-  whole, _ = open_split(omniglot(path, image_size=None, eval_fraction=0), "train").gather(range(36))
-  assert whole.shape == (36, 105, 105, 1)
-  assert set(np.unique(whole)) == {0, 255}
-  found = {image.tobytes() for image in whole}
+  large = whole(omniglot(path, image_size=None))
+  assert large.shape == (36, 105, 105, 1)
+  assert set(np.unique(large)) == {0, 255}
+  found = {image.tobytes() for image in large}
   with zipfile.ZipFile(path) as archive:
     for name in members():
       black = ~np.asarray(Image.open(io.BytesIO(archive.read(name))))
       assert (black * np.uint8(255)).tobytes() in found
-  small, _ = open_split(omniglot(path, eval_fraction=0), "train").gather(range(36))
+  small = whole(omniglot(path))
   assert len(np.unique(small)) > 50  # antialiased
   ink = np.sort(small.mean((1, 2, 3)))
-  np.testing.assert_allclose(ink, np.sort(whole.mean((1, 2, 3))), atol=0.6)  # of 255
+  np.testing.assert_allclose(ink, np.sort(large.mean((1, 2, 3))), atol=0.6)  # of 255
 
 
 def test_files_are_named(tmp_path, omniglot):
   path = write_zip(tmp_path / "images_background.zip", {f"x/{n}": c for n, c in members().items()})
-  builder = tfds.builder_from_directory(prepare(omniglot(path, eval_fraction=0)))
+  builder = tfds.builder_from_directory(omniglot(path, eval_fraction=0).dataset())
   examples = builder.as_data_source("train", decoders={"image": tfds.decode.SkipDecoding()})
   assert sorted(example["file"].decode() for example in examples) == sorted(members())
 
 
 def test_three_channels(tmp_path, omniglot):
   path = write_zip(tmp_path / "images_background.zip", members())
-  images, _ = open_split(omniglot(path, channels=3, image_size=20), "train").gather([0])
-  assert images.shape == (1, 20, 20, 3)
+  images = whole(omniglot(path, channels=3, image_size=20))
+  assert images.shape == (36, 20, 20, 3)
   assert (images[..., :1] == images).all()
 
 
@@ -160,10 +173,10 @@ def test_the_benchmarks_own_split(tmp_path, omniglot):
   write_zip(folder / "images_background_small2.zip", small)  # a part of images_background
   assert [contents(s) for s in splits(omniglot(folder))] == [contents(train), contents(held_out)]
   with pytest.raises(BadInput, match=r"eval_alphabets: 'Greek', but .* images_evaluation; leave"):
-    prepare(omniglot(folder, eval_alphabets="Greek"))
+    omniglot(folder, eval_alphabets="Greek").prepare()
   extract(folder, members("images_evaluation", {"Greek": 1}))
   with pytest.raises(BadInput, match="Greek is in images_evaluation and in another part"):
-    prepare(omniglot(folder))
+    omniglot(folder).prepare()
 
 
 def test_evaluation_alone_is_split_by_alphabets(tmp_path, omniglot):
@@ -172,14 +185,14 @@ def test_evaluation_alone_is_split_by_alphabets(tmp_path, omniglot):
   assert len(alphabets(train)) == 2 and len(alphabets(held_out)) == 1
 
 
-@pytest.mark.parametrize(
-  ("fraction", "count"), [(0.01, 1), (0.24, 2), (0.25, 3), (0.5, 5), (0.95, 9)]
-)
-def test_how_many_alphabets_are_held_out(tmp_path, omniglot, fraction, count):
+def test_how_many_alphabets_are_held_out(tmp_path):
   named = {f"Script_{i}": 1 for i in range(10)}
   path = write_zip(tmp_path / "images_background.zip", members(alphabets=named))
-  train, held_out = splits(omniglot(path, eval_fraction=fraction))
-  assert (len(alphabets(train)), len(alphabets(held_out))) == (10 - count, count)
+  for fraction, count in ((0.01, 1), (0.24, 2), (0.25, 3), (0.5, 5), (0.95, 9)):
+    listing = list_drawings(path, eval_fraction=fraction, eval_alphabets="")
+    parts = [{d.alphabet for d in listing.splits[name]} for name in ("train", "test")]
+    assert [len(part) for part in parts] == [10 - count, count]
+    assert parts[0] | parts[1] == set(named)
 
 
 def test_alphabets_by_name(tmp_path, omniglot):
@@ -192,14 +205,14 @@ def test_alphabets_by_name(tmp_path, omniglot):
     ("Greek,Latin,Tifinagh", "none would be left to train on; name fewer"),
   ):
     with pytest.raises(BadInput, match=message):
-      prepare(omniglot(path, eval_alphabets=named))
+      omniglot(path, eval_alphabets=named).prepare()
 
 
 def test_one_alphabet_can_not_be_held_out(tmp_path, omniglot):
   path = write_zip(tmp_path / "images_background.zip", members(alphabets={"Greek": 2}))
   with pytest.raises(BadInput, match=r"are Greek, so none .* set data\.eval_fraction to 0"):
-    prepare(omniglot(path))
-  assert len(open_split(omniglot(path, eval_fraction=0), "train")) == 2 * DRAWERS
+    omniglot(path).prepare()
+  assert len(whole(omniglot(path))) == 2 * DRAWERS
 
 
 def test_what_file_managers_leave_is_ignored(tmp_path, omniglot):
@@ -214,20 +227,20 @@ def test_what_file_managers_leave_is_ignored(tmp_path, omniglot):
   clean = write_zip(tmp_path / "clean" / "images_background.zip", files)
   mixed = write_zip(tmp_path / "mixed" / "images_background.zip", files | junk)
   folder = extract(tmp_path / "folder", files | junk)
-  expected = contents(open_split(omniglot(clean), "train"))
+  expected = [contents(split) for split in splits(omniglot(clean))]
   for path in (mixed, folder):
-    assert contents(open_split(omniglot(path), "train")) == expected
+    assert [contents(split) for split in splits(omniglot(path))] == expected
 
 
 def test_a_changed_zip_is_prepared_anew(tmp_path, omniglot):
   path = write_zip(tmp_path / "images_background.zip", members())
-  before = prepare(omniglot(path))
-  assert prepare(omniglot(path)) == before
+  before = omniglot(path).prepare()
+  assert omniglot(path).prepare() == before
   write_zip(path, members(alphabets=SMALL | {"Latin": 3}))
   os.utime(path, (1, 1))
-  assert prepare(omniglot(path)) != before
-  assert len(open_split(omniglot(path, eval_alphabets="Latin"), "eval")) == 3 * DRAWERS
-  assert prepare(omniglot(path, image_size=20)) != prepare(omniglot(path))
+  assert omniglot(path).prepare() != before
+  assert len(splits(omniglot(path, eval_alphabets="Latin"))[1]) == 3 * DRAWERS
+  assert omniglot(path, image_size=20).prepare() != omniglot(path).prepare()
 
 
 def no_zip(path):
@@ -275,7 +288,7 @@ def test_bad_zip_is_one_line_and_leaves_nothing(tmp_path, omniglot, inside, dama
   path = write_zip(tmp_path / "zips" / "images_background.zip", members())
   damage(path)
   with pytest.raises(BadInput, match=message) as raised:
-    prepare(omniglot(path if inside else path.parent))
+    omniglot(path if inside else path.parent).prepare()
   assert "\n" not in str(raised.value)
   assert not list((tmp_path / "tfds").glob("*"))
 
@@ -284,18 +297,16 @@ def test_unequal_sizes(tmp_path, omniglot):
   name = "images_background/Latin/character02/0005_03.png"
   path = write_zip(tmp_path / "images_b.zip", members() | {name: drawing(0, size=50)[0]})
   with pytest.raises(BadInput, match=r"0005_03\.png: 50x50 pixels, the first 105x105; set data\.i"):
-    prepare(omniglot(path, image_size=None))
+    omniglot(path, image_size=None).prepare()
   assert not list((tmp_path / "tfds").glob("*"))
 
 
 def test_nothing_there(tmp_path, omniglot):
   for path in ("", tmp_path / "nowhere.zip"):
     with pytest.raises(BadInput, match=r"data\.path: no file or folder"):
-      prepare(omniglot(path))
+      omniglot(path).prepare()
   with pytest.raises(BadInput, match=r"no images_\*/ALPHABET/.* in it, and no zip of that"):
-    prepare(omniglot(tmp_path))
-  with pytest.raises(BadInput, match="'Greek', but only source=omniglot has alphabets; leave it"):
-    prepare(Data(source="folder", path=str(tmp_path), eval_alphabets="Greek"))
+    omniglot(tmp_path).prepare()
 
 
 def test_omniglot_itself(shared_data, tmp_path, omniglot):
@@ -309,7 +320,7 @@ def test_omniglot_itself(shared_data, tmp_path, omniglot):
   assert (sum(counts) == 20).all() and not (counts[0] * counts[1]).any()
   assert not alphabets(train) & alphabets(held_out) and len(alphabets(held_out)) == 1
   for split in (train, held_out):
-    images, _ = split.gather(range(len(split)))
+    images = split.read(np.arange(len(split)))["image"]
     assert images.mean() < 128 and images.max() == 255
     assert np.median(images) == 0
 
@@ -318,10 +329,10 @@ def test_a_drawing_from_a_file_is_as_the_source_has_it(tmp_path):
   """What verbs are given and what was trained on have their ink alike."""
   files = members(alphabets={"Greek": 2, "Latin": 2})
   extract(tmp_path / "omniglot", files)
-  data = Data(source="omniglot", path=str(tmp_path / "omniglot"), dir=str(tmp_path / "datasets"))
-  split = open_split(data, "train")
-  first = next(name for name in files if split.class_names[split[0]["label"]] in name)
-  loaded = load_image(tmp_path / "omniglot" / first, split.image_shape, inverted=True)
-  ours = [split[i]["image"] for i in range(len(split))]
-  assert any(np.array_equal(loaded, image) for image in ours) and loaded.mean() < 64
+  source = Omniglot(path=str(tmp_path / "omniglot"), dir=str(tmp_path / "datasets"))
+  split, _ = splits(source)
+  read = split.read(np.arange(len(split)))
+  first = next(name for name in files if split.class_names[read["label"][0]] in name)
+  loaded = load_image(tmp_path / "omniglot" / first, split.image_shape, inverted=source.inverted)
+  assert any(np.array_equal(loaded, image) for image in read["image"]) and loaded.mean() < 64
   assert load_image(tmp_path / "omniglot" / first, split.image_shape).mean() > 191

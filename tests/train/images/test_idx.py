@@ -6,9 +6,9 @@ import struct
 import numpy as np
 import pytest
 
-from train.data import Data, open_split
-from train.data.builders.idx.idx_dataset_builder import FILES, read_idx
 from train.errors import BadInput
+from train.images.builders.idx.idx_dataset_builder import FILES, read_idx
+from train.images.sources import Idx
 
 
 def write_idx(path, array):
@@ -32,13 +32,13 @@ def idx_folder(tmp_path):
 
 
 def test_reads_what_was_written(idx_folder, tmp_path):
-  data = Data(source="idx", path=str(idx_folder), dir=str(tmp_path / "tfds"))
-  for which, split_name in (("train", "train"), ("eval", "test")):
-    split = open_split(data, which)
+  splits = Idx(path=str(idx_folder), dir=str(tmp_path / "tfds")).open()
+  assert splits.keys() == {"train", "eval"}
+  for split, split_name in zip(splits.values(), ("train", "test"), strict=True):
     written = np.load(tmp_path / f"{split_name}.npz")
     assert split.image_shape == (4, 6, 1)
     assert split.num_classes == 3
-    images, labels = split.gather(range(len(split)))
+    images, labels = split.read(np.arange(len(split))).values()
     order = np.lexsort(images.reshape(len(images), -1).T[::-1])
     expected = np.lexsort(written["images"].reshape(len(images), -1).T[::-1])
     np.testing.assert_array_equal(images[order, ..., 0], written["images"][expected])
@@ -66,22 +66,28 @@ def overwrite(path):
 )
 def test_damaged_file_is_named(idx_folder, tmp_path, name, damage, message):
   damage(idx_folder / name)
-  data = Data(source="idx", path=str(idx_folder), dir=str(tmp_path / "tfds"))
   with pytest.raises(BadInput, match=message) as raised:
-    open_split(data, "train")
+    Idx(path=str(idx_folder), dir=str(tmp_path / "tfds")).open()
   assert name.removesuffix(".gz") in str(raised.value)
   assert "\n" not in str(raised.value)
   assert not list((tmp_path / "tfds").glob("*"))
 
 
+def test_files_of_mnist(shared_data):
+  for (images, labels), count in zip(FILES.values(), (60_000, 10_000), strict=True):
+    assert read_idx(shared_data / "mnist" / f"{images}.gz", dims=3).shape == (count, 28, 28)
+    found = np.bincount(read_idx(shared_data / "mnist" / f"{labels}.gz", dims=1))
+    assert len(found) == 10 and found.sum() == count
+
+
+@pytest.mark.slow
 def test_mnist(shared_data, tmp_path):
-  data = Data(source="idx", path=str(shared_data / "mnist"), dir=str(tmp_path))
-  train, test = open_split(data, "train"), open_split(data, "eval")
+  train, test = Idx(path=str(shared_data / "mnist"), dir=str(tmp_path)).open().values()
   assert (len(train), len(test)) == (60_000, 10_000)
   assert train.image_shape == (28, 28, 1)
   assert train.num_classes == 10
 
-  images, labels = test.gather(range(len(test)))
+  images, labels = test.read(np.arange(len(test))).values()
   folder = shared_data / "mnist"
   original = read_idx(folder / f"{FILES['test'][0]}.gz", dims=3)
   original_labels = read_idx(folder / f"{FILES['test'][1]}.gz", dims=1)
