@@ -265,7 +265,7 @@ class ExpLoss(MarginLoss):
 def _hinge(order: int, a: jax.Array, kink: float) -> jax.Array:
   """max(0, kink - a) or one of its derivatives."""
   if order == 0:
-    return jnp.maximum(kink - a, 0)
+    return jnp.where(a >= kink, 0, kink - a)  # faster than a maximum, which XLA fuses into sums
   return _steps(a, jnp.where(a < kink, -1, 0) if order == 1 else 0)
 
 
