@@ -39,11 +39,15 @@ EXTREME = [
 ]
 
 
-def truth(loss, order, a):
-  """L, L' or L'' at agreements of any dtype, taken as the exact numbers they are."""
+def truths(loss, a):
+  """L, L' and L'' at agreements of any dtype, taken as the exact numbers they are."""
   a = np.asarray(a, np.float64).astype(WIDE)
   with np.errstate(all="ignore"):
-    return np.asarray(globals()[f"_{type(loss).__name__}"](loss, a)[order], WIDE)
+    return [np.asarray(values, WIDE) for values in globals()[f"_{type(loss).__name__}"](loss, a)]
+
+
+def truth(loss, order, a):
+  return truths(loss, a)[order]
 
 
 def _ZeroOneLoss(loss, a):

@@ -157,7 +157,7 @@ class DWDMarginLoss(MarginLoss):
 
   def formula(self, order: int, a: jax.Array) -> jax.Array:
     straight = _less(a, math.nextafter(self.kinks2[0], math.inf))
-    at_one = math.exp(-self.q * math.log1p(1 / self.q)) / (self.q + 1)
+    at_one = math.exp(-self.q * math.log1p(1 / self.q)) / (self.q + 1)  # L(1)
     power = a**-self.q  # and not (t/a)^q, whose exponent multiplies the error of t/a
     if order == 0:
       return jnp.where(straight, 1 - a, at_one * power)
@@ -167,7 +167,8 @@ class DWDMarginLoss(MarginLoss):
     return jnp.where(straight, 0, slope * ((self.q + 1) / a))
 
   def third(self, a: jax.Array) -> jax.Array:
-    return jnp.where(a > 0, -(self.q + 2) / a * self.formula(2, a), 0)
+    curvature = self.formula(2, a)
+    return jnp.where(curvature > 0, -(self.q + 2) / a * curvature, 0)
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,7 @@ class SigmoidLoss(MarginLoss):
   lipschitz = 1.0
 
   def formula(self, order: int, a: jax.Array) -> jax.Array:
-    right = 2 * jax.nn.sigmoid(-2 * jnp.abs(a))  # L and L' share it; in [0, 1], 2 - right is exact
+    right = 2 * jax.nn.sigmoid(-2 * jnp.abs(a))  # L and L' share it; 2 - right cannot cancel
     if order == 0:
       return jnp.where(a < 0, 2 - right, right)
     sech2 = right * (2 - right)
@@ -237,7 +238,7 @@ class LogitMarginLoss(MarginLoss):
   lipschitz = 1.0
 
   def formula(self, order: int, a: jax.Array) -> jax.Array:
-    t = jnp.exp(-jnp.abs(a))  # of L and of L': computed once
+    t = jnp.exp(-jnp.abs(a))  # L and L' share it
     if order == 0:
       return jnp.maximum(-a, 0) + jnp.log1p(t)
     return -jnp.where(a < 0, 1, t) / (1 + t) if order == 1 else t / jnp.square(1 + t)
