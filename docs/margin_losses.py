@@ -2,12 +2,14 @@
 
     python -m docs.margin_losses
 
-The table of scikit-learn's data is what `python -m benchmarks.margin_losses` printed, kept in
+The tables of times and of scikit-learn's data are what `python -m benchmarks.margin_loss_speed` and
+`python -m benchmarks.margin_losses` printed, kept in docs/margin_losses_speed.md and
 docs/margin_losses_breast_cancer.md.
 """
 
 import itertools
 import pathlib
+import re
 
 import numpy as np
 
@@ -76,6 +78,14 @@ numbers, 1e10 * ExpLoss() at 90 or 1e-10 * ExpLoss() at -95, the product is 0 or
 ## Formulas
 """
 
+ERRORS = """
+## Errors
+
+At most so many units in the last place (ulp) in float32, whatever the agreement, on CPU (tests/
+losses/test_margin_accuracy.py); there results below 2^-123 (DWD's L'': times q + 1) may be 0.
+float16 and bfloat16 are computed in float32 and rounded once.
+"""
+
 TRAITS = """
 ## Traits
 
@@ -122,8 +132,6 @@ Its numbers differ as well: LogitMarginLoss(-100) is infinite in float32, Sigmoi
 (4.12e-9), ZeroOneLoss(NaN) is 0 (NaN here), the second derivative by the output lacks target², and
 `mean` with weights divides the weighted mean by the number of values once more (`reduce` does not).
 
-## Breast cancer
-
 """
 
 
@@ -132,6 +140,16 @@ def formulas() -> str:
   for loss, *texts in ROWS:
     names = {"SmoothedL1HingeLoss": "(gamma)", "DWDMarginLoss": "(q)"}
     lines.append(f"| {loss.name}{names.get(loss.name, '')} | {' | '.join(texts)} |")
+  return "\n".join(lines) + "\n"
+
+
+def errors() -> str:
+  """The losses' bounds, from their docstrings."""
+  lines = ["| loss | errors in float32 |", "|---|---|"]
+  for loss, *_ in ROWS:
+    text = " ".join(type(loss).__doc__.split())
+    bounds = re.search(r"Errors in float32: (.*?)\.(?: |$)", text).group(1)
+    lines.append(f"| {loss.name} | {bounds} |")
   return "\n".join(lines) + "\n"
 
 
@@ -174,8 +192,11 @@ def traits() -> str:
 
 
 def page() -> str:
-  measured = (HERE / "margin_losses_breast_cancer.md").read_text()
-  return HEAD + "\n" + formulas() + TRAITS + traits() + DISAGREEMENTS + measured
+  speed = (HERE / "margin_losses_speed.md").read_text()
+  cancer = (HERE / "margin_losses_breast_cancer.md").read_text()
+  parts = (HEAD, formulas(), ERRORS, errors(), TRAITS, traits(), DISAGREEMENTS)
+  parts += ("## Speed", speed, "## Breast cancer", cancer)
+  return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
 def plot(path: pathlib.Path, rows: tuple = ROWS) -> None:

@@ -173,12 +173,6 @@ def test_bad_input_is_named():
   for weight in (0, 1.0, -0.5, 2):
     with pytest.raises(ValueError, match=r"weighted: positive is .*; it must be"):
       losses.weighted(loss, positive=weight)
-  with pytest.raises(ValueError, match="WeightedLoss: loss is 'hinge'; it must be a margin loss"):
-    losses.weighted("hinge", positive=0.5)
-  with pytest.raises(
-    ValueError, match="ScaledLoss: factor is 'a'; it must be a positive Python number"
-  ):
-    loss * "a"
   with pytest.raises(ValueError, match="WeightedLoss: targets must be -1 or 1; found 0"):
     losses.weighted(loss, positive=0.5)(ones, 0)
   for name in ("one_vs_rest", "crammer_singer"):
@@ -189,30 +183,9 @@ def test_bad_input_is_named():
       lift(loss, ones, jnp.zeros(4))
     with pytest.raises(ValueError, match=rf"{name}: labels run from 3 to 3; .* in \[0, 3\)"):
       lift(loss, ones, labels + 3)
-    with pytest.raises(ValueError, match=rf"{name}: where must be bool\[4\]"):
-      lift(loss, ones, labels, where=jnp.ones(4))
-    with pytest.raises(ValueError, match=rf"{name}: logits must have an axis of classes"):
-      lift(loss, 1.0, 0)
-  with pytest.raises(ValueError, match="must have two classes or more"):
-    losses.crammer_singer(loss, ones[:, :1], labels)
-  for name in ("one_vs_rest", "crammer_singer"):
-    lift = getattr(losses, name)
-    with pytest.raises(ValueError, match=f"{name}: loss is 'hinge'; it must be"):
-      lift("hinge", ones, labels)
-    with pytest.raises(ValueError, match=rf"{name}: logits \[4, 0\] must have a class or more"):
-      lift(loss, ones[:, :0], labels)
     with pytest.raises(ValueError, match=f"{name}: labels run from 0 to 4294967296"):
       lift(loss, ones, np.int64([0, 0, 0, 2**32]))
-    with pytest.raises(ValueError, match=f"{name}: labels are None; they must be numbers"):
-      lift(loss, ones, None)
-  weighted = losses.weighted(loss, positive=0.3)
-  with pytest.raises(ValueError, match="it must be a function of the agreement alone"):
-    losses.crammer_singer(weighted, ones, labels)
-  with pytest.raises(ValueError, match="it must be a function of the agreement alone"):
-    losses.pairwise(weighted, ones, ones)
+    with pytest.raises(ValueError, match=rf"{name}: where must be bool\[4\]"):
+      lift(loss, ones, labels, where=jnp.ones(4))
   with pytest.raises(ValueError, match=r"positive \[4\] and negative \[4, 3\] must have as many"):
     losses.pairwise(loss, ones[:, 0], ones)
-  with pytest.raises(ValueError, match=r"positive \[4, 2\] and negative \[4, 3\]"):
-    losses.pairwise(loss, ones[:, :2], ones)
-  with pytest.raises(ValueError, match="positive is bfloat16 and negative float32"):
-    losses.pairwise(loss, ones.astype(jnp.bfloat16), ones)

@@ -209,7 +209,7 @@ def test_what_implies_what(loss):
     assert calibrated == loss.classification_calibrated
 
 
-@every_loss
+@pytest.mark.parametrize("loss", LOSSES[::5], ids=repr)
 def test_of_scaled_losses(loss):
   assert_the_same(3.0 * loss, functions(loss, 3.0, 3.0))
   assert (0.25 * (2.0 * loss)).lipschitz == (None if not loss.lipschitz else 0.5 * loss.lipschitz)
@@ -217,7 +217,7 @@ def test_of_scaled_losses(loss):
 
 @pytest.mark.parametrize(
   ("loss", "positive"),
-  [*((loss, 0.3) for loss in LOSSES), (losses.LogitMarginLoss(), 0.5)],
+  [*((loss, 0.3) for loss in LOSSES[::4]), (losses.LogitMarginLoss(), 0.5)],
   ids=repr,
 )
 def test_of_weighted_losses(loss, positive):

@@ -84,16 +84,8 @@ def test_bad_input_is_named():
   values = jnp.ones(3)
   with pytest.raises(ValueError, match="mode is 'average'; it must be 'none', 'sum' or 'mean'"):
     losses.reduce(values, "average")
-  with pytest.raises(ValueError, match="axis is 0; mode 'none' keeps every axis"):
-    losses.reduce(values, "none", axis=0)
   with pytest.raises(ValueError, match=r"values \[3\] and weights \[3, 1\] must have one shape"):
     losses.reduce(values, weights=jnp.ones((3, 1)))
-  with pytest.raises(ValueError, match=r"a weight is -1\.0; weights must be finite, at least 0"):
-    losses.reduce(values, weights=jnp.array([1.0, -1.0, 1.0]))
-  with pytest.raises(ValueError, match="a weight is nan"):
-    losses.reduce(values, weights=jnp.array([1.0, jnp.nan, 1.0]))
-  with pytest.raises(ValueError, match="weights are bool; they must be real"):
-    losses.reduce(values, weights=values > 0)
   with pytest.raises(ValueError, match=r"where must be bool\[3\]; found int32\[3\]"):
     losses.reduce(values, where=jnp.ones(3, jnp.int32))
   with pytest.raises(ValueError, match=r"where must be bool\[3\]; found bool\[1\]"):

@@ -3,7 +3,7 @@
     loss = losses.LogitMarginLoss()
     losses.reduce(loss(scores, targets))     # targets -1 or 1; from_labels01 maps {0, 1} to them
 
-docs/margin_losses.md has their formulas, traits and pictures.
+docs/margin_losses.md has their formulas, errors, traits, times and pictures.
 """
 
 from vqlab.losses.elbo import Bernoulli, Gaussian, Likelihood, normal_kl

@@ -5,8 +5,9 @@
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Real
+from functools import partial
 from typing import Any
 
 import jax
@@ -36,19 +37,13 @@ class WeightedLoss(TraitsOfLoss):
   negative: float
 
   def __post_init__(self):
-    if not isinstance(self.loss, MarginLoss):
-      raise ValueError(f"WeightedLoss: loss is {self.loss!r}; it must be a margin loss")
     for name in ("positive", "negative"):
       weight = positive_number(f"WeightedLoss: {name}", getattr(self, name))
       object.__setattr__(self, name, weight)
 
   def __call__(self, output: Any, target: Any, *, where: jax.Array | None = None) -> jax.Array:
     """The weighted loss of each output. Args, raises: see `MarginLoss.__call__`."""
-    if where is not None:
-      output = checks.outputs("WeightedLoss", output)
-      target = checks.targets("WeightedLoss", target, output, where=where)
-      target = jnp.where(where, target, 1)
-    return self._weigh(lambda o, t: self.loss(o, t, where=where), output, target)
+    return self._weigh(partial(self.loss, where=where), output, target, where=where)
 
   def value(self, output: Any, target: Any) -> jax.Array:
     return self._weigh(self.loss.value, output, target)
@@ -84,9 +79,11 @@ class WeightedLoss(TraitsOfLoss):
 
   fisher_consistent = classification_calibrated
 
-  def _weigh(self, function: Any, output: Any, target: Any) -> jax.Array:
+  def _weigh(
+    self, function: Callable, output: Any, target: Any, *, where: jax.Array | None = None
+  ) -> jax.Array:
     output = checks.outputs("WeightedLoss", output)
-    target = checks.targets("WeightedLoss", target, output)
+    target = checks.targets("WeightedLoss", target, output, where=where)
     wide = at_least_float32(output.dtype)
     weight = jnp.where(target > 0, self.positive, self.negative).astype(wide)
     return (weight * function(output.astype(wide), target.astype(wide))).astype(output.dtype)
@@ -129,8 +126,6 @@ def one_vs_rest(
   Raises:
     ValueError: shapes do not agree, or a known label is no class.
   """
-  if not isinstance(loss, MarginLoss | WeightedLoss):
-    raise ValueError(f"one_vs_rest: loss is {loss!r}; it must be a margin loss")
   logits, labels, _ = _classes("one_vs_rest", logits, labels, where)
   classes = jnp.arange(logits.shape[-1], dtype=labels.dtype)
   targets = jnp.where(classes == labels[..., None], 1, -1).astype(jnp.int32)
@@ -145,13 +140,10 @@ def crammer_singer(
   """The loss of the margin: the label's score minus the best of the others (JMLR 2, 2001).
 
   With L1HingeLoss it is max(0, 1 + best other - own). Of equal best others the first one gets the
-  gradient. Classes that are out of the question have the logit -inf. Args, returns, raises: see
-  `one_vs_rest`; also where the loss is weighted by class, or there are fewer than two classes.
+  gradient. Classes that are out of the question have the logit -inf. A loss weighted by class has
+  no margin. Args, returns, raises: see `one_vs_rest`.
   """
-  _margin_based("crammer_singer", loss)
   logits, labels, exists = _classes("crammer_singer", logits, labels, where)
-  if logits.shape[-1] < 2:
-    raise ValueError(f"crammer_singer: logits {list(logits.shape)} must have two classes or more")
   classes = jnp.arange(logits.shape[-1], dtype=labels.dtype)
   wide = logits.astype(at_least_float32(logits.dtype))
   own = jnp.take_along_axis(wide, jnp.where(exists, labels, 0)[..., None], axis=-1)
@@ -164,57 +156,37 @@ def pairwise(loss: MarginLoss, positive: jax.Array, negative: jax.Array) -> jax.
   """The loss of positive - negative, scores of what should rank above and below.
 
   LogitMarginLoss gives BPR, -log sigmoid(positive - negative) (Rendle et al. 2009). The difference
-  is taken in float32 at least.
+  is taken in float32 at least; the result has the dtype to which JAX promotes the two.
 
   Args:
-    positive: float, as many axes as negative.
-    negative: float of the same dtype; an axis may be 1 on one side: [B, 1] and [B, K] are K
-      negatives for each positive, [N, 1] and [1, M] all pairs. Either may be a Python number.
+    positive: float, as many axes as negative, or one number.
+    negative: float; an axis may be 1 on one side: [B, 1] and [B, K] are K negatives for each
+      positive, [N, 1] and [1, M] all pairs.
 
   Raises:
-    ValueError: shapes or dtypes do not agree, or the loss is weighted by class.
+    ValueError: the scores have different numbers of axes.
   """
-  _margin_based("pairwise", loss)
-  scalars = [isinstance(x, Real) and not hasattr(x, "dtype") for x in (positive, negative)]
-  positive = checks.outputs("pairwise", positive)
-  negative = checks.outputs("pairwise", negative)
-  if scalars == [False, True]:
-    negative = jnp.full((1,) * positive.ndim, negative, positive.dtype)
-  if scalars == [True, False]:
-    positive = jnp.full((1,) * negative.ndim, positive, negative.dtype)
-  sizes = zip(positive.shape, negative.shape, strict=False)
-  if positive.ndim != negative.ndim or any(p != n and 1 not in (p, n) for p, n in sizes):
+  positive, negative = jnp.asarray(positive), jnp.asarray(negative)
+  if positive.ndim and negative.ndim and positive.ndim != negative.ndim:
     raise ValueError(
       f"pairwise: positive {list(positive.shape)} and negative {list(negative.shape)} must have "
       "as many axes, of equal sizes or 1"
     )
-  if positive.dtype != negative.dtype:
-    raise ValueError(
-      f"pairwise: positive is {positive.dtype} and negative {negative.dtype}; they must be the same"
-    )
-  wide = at_least_float32(positive.dtype)
-  return loss.value(positive.astype(wide) - negative.astype(wide)).astype(positive.dtype)
-
-
-def _margin_based(name: str, loss: Any) -> None:
-  if not isinstance(loss, MarginLoss):
-    raise ValueError(f"{name}: loss is {loss!r}; it must be a function of the agreement alone")
+  dtype = checks.outputs("pairwise", jnp.zeros((), jnp.result_type(positive, negative))).dtype
+  wide = at_least_float32(dtype)
+  return loss.value(positive.astype(wide) - negative.astype(wide)).astype(dtype)
 
 
 def _classes(
   name: str, logits: jax.Array, labels: jax.Array, where: jax.Array | None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
   """Logits and labels without what is masked, and where labels are classes: elsewhere NaN."""
-  given, logits, labels = labels, checks.outputs(name, logits), checks.array(name, "labels", labels)
+  given, logits, labels = labels, checks.outputs(name, logits), jnp.asarray(labels)
   if not jnp.issubdtype(labels.dtype, jnp.integer) or logits.shape[:-1] != labels.shape:
     raise ValueError(
       f"{name}: labels must be int{list(logits.shape[:-1])} for logits {list(logits.shape)}; "
       f"found {labels.dtype}{list(labels.shape)}"
     )
-  if logits.ndim == 0:
-    raise ValueError(f"{name}: logits must have an axis of classes; found a scalar")
-  if logits.shape[-1] == 0:
-    raise ValueError(f"{name}: logits {list(logits.shape)} must have a class or more")
   if where is not None:
     checks.mask(name, where, labels.shape)
     logits = jnp.where(where[..., None], logits, 0)

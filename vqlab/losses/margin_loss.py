@@ -1,11 +1,10 @@
 """What every margin loss is: a function L of the agreement a = target * output, and its traits.
 
-A loss is its formulas of order 0, 1 and 2 at finite agreements, its limits at the infinite ones and
-its traits. Differentiation uses these formulas and nothing else: jax.grad of L is L', and of L' is
-L'', at the kinks as well, where both are one-sided values by the convention of LossFunctions.jl.
+A loss is its formulas of order 0, 1 and 2 and its traits. Differentiation uses these formulas and
+nothing else: jax.grad of L is L', and of L' is L'', at the kinks as well, where both are one-sided
+values by the convention of LossFunctions.jl.
 """
 
-import math
 from dataclasses import dataclass
 from functools import partial
 from numbers import Real
@@ -16,8 +15,6 @@ import jax.numpy as jnp
 
 from vqlab.losses import targets as checks
 from vqlab.nn.dtypes import at_least_float32
-
-Limits = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 
 
 class Traits:
@@ -60,9 +57,6 @@ class MarginLoss(Traits):
 
   The traits, with their definitions, are below; docs/margin_losses.md tables them.
   """
-
-  # L, L' and L'' at minus and plus infinity.
-  limits: ClassVar[Limits]
 
   # L(sa + (1-s)b) <= s L(a) + (1-s) L(b) for 0 < s < 1 (Boyd & Vandenberghe, 3.1).
   convex: ClassVar[bool] = True
@@ -139,7 +133,7 @@ class MarginLoss(Traits):
   __rmul__ = __mul__
 
   def formula(self, order: int, a: jax.Array) -> jax.Array:
-    """L, L' or L'' at finite agreements, float32 or float64; need not be differentiable."""
+    """L, L' or L'' at agreements, float32 or float64, of any value; need not be differentiable."""
     raise NotImplementedError
 
   def third(self, a: jax.Array) -> jax.Array:
@@ -159,11 +153,7 @@ class MarginLoss(Traits):
 def _derivative(loss: MarginLoss, order: int, a: jax.Array) -> jax.Array:
   """The derivative of an order from 0 to 2, at any agreements."""
   x = a.astype(at_least_float32(a.dtype))
-  finite = jnp.isfinite(x)
-  result = loss.formula(order, jnp.where(finite, x, 0))
-  low, high = loss.limits[order]
-  result = jnp.where(finite, result, jnp.where(x > 0, high, low).astype(x.dtype))
-  return jnp.where(jnp.isnan(x), x, result).astype(a.dtype)
+  return loss.formula(order, x).astype(a.dtype)
 
 
 @_derivative.defjvp
@@ -206,14 +196,7 @@ class ScaledLoss(TraitsOfLoss, MarginLoss):
   factor: float
 
   def __post_init__(self):
-    if not isinstance(self.loss, MarginLoss):
-      raise ValueError(f"ScaledLoss: loss is {self.loss!r}; it must be a margin loss")
     object.__setattr__(self, "factor", positive_number("ScaledLoss: factor", self.factor))
-
-  @property
-  def limits(self) -> Limits:
-    scaled = lambda limit: limit * self.factor
-    return tuple(tuple(map(scaled, pair)) for pair in self.loss.limits)
 
   def formula(self, order: int, a: jax.Array) -> jax.Array:
     return self.factor * self.loss.formula(order, a)
@@ -235,15 +218,7 @@ def positive_number(name: str, value: Any) -> float:
   Args:
     name: how the line begins.
   """
-  if isinstance(value, bool) or not isinstance(value, Real):
-    found = f"{value.dtype}{list(value.shape)}" if hasattr(value, "dtype") else repr(value)
-    raise ValueError(f"{name} is {found}; it must be a positive Python number")
-  try:
-    value = float(value)
-  except OverflowError:
-    value = math.inf if value > 0 else -math.inf
-  if not (math.isfinite(value) and value > 0):
-    raise ValueError(f"{name} is {value}; it must be a positive number")
-  if not 1e-37 <= value <= 1e37:
-    raise ValueError(f"{name} is {value}; it must be in [1e-37, 1e37], which float32 holds")
-  return value
+  # Comparisons of Real numbers alone: a NaN fails them, and an array would have to be one number.
+  if not isinstance(value, Real) or not 1e-37 <= value <= 1e37:
+    raise ValueError(f"{name} is {value!r}; it must be a positive Python number, in [1e-37, 1e37]")
+  return float(value)
