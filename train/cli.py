@@ -120,10 +120,9 @@ def _replaced(config: Any, path: list[str], name: str, option: str) -> Any:
     base = [c for c in type(config).__mro__ if dataclasses.is_dataclass(c)][-1]
     kinds = {c.__name__: c for c in fields.subclasses(base) if dataclasses.is_dataclass(c)}
     if name not in kinds:
-      known = sorted(k for k in kinds if not k.startswith("_"))
-      raise BadInput(
-        f"{option} is {name!r}{fields.nearest(name, known)}; it must be one of {', '.join(known)}"
-      )
+      known = sorted(k for k in kinds if not k.startswith("_") and k != base.__name__)
+      near = fields.nearest(name, known)
+      raise BadInput(f"{option} is {name!r}; it must be one of {', '.join(known)}{near}")
     both = {f.name for f in dataclasses.fields(config)}
     both &= {f.name for f in dataclasses.fields(kinds[name])}
     return kinds[name](**{field: getattr(config, field) for field in both})

@@ -94,6 +94,10 @@ def fits(value: Any, hint: Any) -> bool:
 
 def described(hint: Any) -> str:
   """What an error line calls a type."""
+  if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+    return " or ".join(map(described, typing.get_args(hint)))
+  if hint is type(None):
+    return "None"
   if typing.get_origin(hint) is Literal:
     return "one of " + ", ".join(map(repr, typing.get_args(hint)))
   if typing.get_origin(hint) is tuple:

@@ -3,19 +3,20 @@
 import dataclasses
 import json
 import math
+import sys
 
-import jax
-import numpy as np
 import pytest
 
-from tests.train import tiny
-from train import cli, config, run
-from train.config import Optimizer, Stage
+from tests.train import tiny, tiny2
+from tests.train.conftest import replaced
+from train import config, fields, parallel, run
+from train.config import Experiment, Stage
 from train.errors import BadInput
-from train.experiments import VQVAEExperiment, kind
-from train.task import Task
-from train.tasks import networks
-from train.tasks.vqvae import Codebook, VQVAEStage
+from train.images.sources import Folder
+from train.images.vqvae import Codebook, VQVAE2Stage, VQVAEStage
+from train.optimizer import SGD, Adam, schedule_of
+from train.task import Run, Task
+from train.verbs import Fit
 
 CONFIGS = [
   "digits",
@@ -31,11 +32,8 @@ CONFIGS = [
 ]
 
 
-def with_tokenizer(**fields):
-  experiment = tiny.get_config()
-  return dataclasses.replace(
-    experiment, tokenizer=dataclasses.replace(experiment.tokenizer, **fields)
-  )
+def with_tokenizer(**values):
+  return replaced(tiny.get_config(), tokenizer=values)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +59,7 @@ def with_tokenizer(**fields):
       "tokenizer.codebook.update is 'sgd'; it must be one of 'ema', 'gradient'",
     ),
     (
-      with_tokenizer(optimizer=Optimizer(learning_rate=math.nan)),
+      with_tokenizer(optimizer=Adam(learning_rate=math.nan)),
       "tokenizer.optimizer.learning_rate is nan; it must be finite",
     ),
     (with_tokenizer(optimizer=Stage()), "tokenizer.optimizer is Stage"),
@@ -69,18 +67,77 @@ def with_tokenizer(**fields):
 )
 def test_impossible_values_are_named_by_path(experiment, message):
   with pytest.raises(BadInput) as error:
-    config.check(experiment)
+    fields.check(experiment)
   assert str(error.value).startswith(message)
 
 
+def again(saved):
+  """What is read back from JSON."""
+  return config.restored(json.loads(json.dumps(saved)), "here")
+
+
 def test_json_round_trip():
-  experiment = tiny.get_config()
-  text = json.dumps(dataclasses.asdict(experiment))
-  assert config.from_dict(VQVAEExperiment, json.loads(text), "here") == experiment
-  with pytest.raises(BadInput, match=r"here: unknown field tokenizer\.stepz; did you mean steps\?"):
-    config.from_dict(VQVAEExperiment, json.loads(text.replace('"steps"', '"stepz"', 1)), "here")
+  for experiment in (tiny.get_config(), tiny2.get_config()):
+    saved = config.saved(experiment)
+    assert again(saved) == experiment and saved["config_file"] is None
+  saved["config"]["stages"]["tokenizer"]["stepz"] = 3
+  with pytest.raises(BadInput, match=r"unknown field stages\.tokenizer\.stepz; did you mean steps"):
+    again(saved)
   with pytest.raises(BadInput, match=r"here: the config is damaged; found \[\]"):
-    config.from_dict(VQVAEExperiment, [], "here")
+    again({"config_file": None, "config": []})
+  for tag in ("os:system", "train.run:load", "train.config:Nothing", ":Nothing"):
+    with pytest.raises(BadInput, match="here: "):
+      again({"config_file": None, "config": {"class": tag}})
+
+
+OWN = """
+import dataclasses
+from train.config import Experiment, Optimizer, Source, TrainingStage
+from train.fields import field
+
+@dataclasses.dataclass(frozen=True)
+class MySource(Source):
+  path: str = field("here")
+
+@dataclasses.dataclass(frozen=True)
+class MyOptimizer(Optimizer):
+  power: float = field(0.5, least=0)
+
+@dataclasses.dataclass(frozen=True)
+class MyStage(TrainingStage):
+  width: int = field(3, least=1)
+
+@dataclasses.dataclass(frozen=True)
+class MyExperiment(Experiment):
+  note: str = field("")
+
+def get_config():
+  return MyExperiment("mine", data=MySource(), stages={"a": MyStage(optimizer=MyOptimizer())})
+"""
+
+
+def test_a_config_files_own_classes(tmp_path):
+  path = tmp_path / "mine.py"
+  path.write_text(OWN)
+  args = [str(path), "--workdir", "x", "--a.width", "5", "--a.optimizer.power", "2", "--note", "n"]
+  experiment = Fit.read([*args, "--data.path", "there"]).experiment
+  saved = config.saved(experiment)
+  assert again(saved) == experiment and saved["config_file"] == str(path)
+  stage = experiment.stages["a"]
+  assert (stage.width, stage.optimizer.power, experiment.note) == (5, 2, "n")
+  with pytest.raises(BadInput, match=r"a\.width is 0; it must be at least 1"):
+    Fit.read([*args, "--a.width", "0"])
+  # Read again, as a command line of another day does, its classes are still the same ones.
+  assert fields.changes(experiment, config.load(str(path))) == [
+    "note: 'n' -> ''",
+    "data.path: 'there' -> 'here'",
+    "a.width: 5 -> 3",
+    "a.optimizer.power: 2.0 -> 0.5",
+  ]
+  path.unlink()
+  sys.modules.pop("vqlab_config_mine")
+  with pytest.raises(BadInput, match=f"config file {path}, which is missing"):
+    again(saved)
 
 
 def test_what_may_change_on_resume():
@@ -91,15 +148,20 @@ def test_what_may_change_on_resume():
     log=dataclasses.replace(old.log, every=7),
     data=dataclasses.replace(old.data, num_threads=1),
   )
-  assert config.changes(old, free) == []
+  assert fields.changes(old, free) == []
   bound = dataclasses.replace(with_tokenizer(batch_size=8), seed=3)
-  assert config.changes(old, bound) == ["seed: 0 -> 3", "tokenizer.batch_size: 16 -> 8"]
+  assert fields.changes(old, bound) == ["seed: 0 -> 3", "tokenizer.batch_size: 16 -> 8"]
+  other = dataclasses.replace(with_tokenizer(optimizer=SGD()), data=Folder(path="x"))
+  assert fields.changes(old, other) == [
+    "data: Digits -> Folder",
+    "tokenizer.optimizer: Adam -> SGD",
+  ]
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_shipped_configs_load_and_are_recorded(name):
   experiment = config.load(name)
-  assert kind(type(experiment).__name__) is type(experiment) and experiment.name == name
+  assert again(config.saved(experiment)) == experiment and experiment.name == name
   with open(f"configs/{name}.py") as file:
     docstring = file.read().split('"""')[1]
   for word in ("python -m train fit", "Expected", "Measured"):
@@ -113,8 +175,8 @@ def test_shipped_configs_load_and_are_recorded(name):
 def test_the_papers_experiments(name, shape, codes):
   """Values of section 4 of arXiv 1711.00937."""
   experiment = config.load(name)
-  tokenizer = experiment.tokenizer
-  assert networks.of(tokenizer, shape).shapes == (codes,)
+  tokenizer = experiment.stages["tokenizer"]
+  assert tokenizer.coder({"image_shape": shape}).shapes == (codes,)
   assert tokenizer.codebook.num_codes == 512
   assert tokenizer.codebook.update == "gradient"  # the EMA was "not used for the experiments"
   assert (tokenizer.steps, tokenizer.batch_size) == (250_000, 128)
@@ -135,31 +197,48 @@ def test_the_hierarchies_of_the_paper(name, size, codes, parameters):
   ImageNet: the 1,388,867 parameters of 32 channels inside the blocks, and 8 blocks of 40,992 more.
   """
   experiment = config.load(name)
-  tokenizer = experiment.tokenizer
-  assert networks.of(tokenizer, (size, size, 3)).shapes == codes
+  tokenizer, about = experiment.stages["tokenizer"], about_images((size, size, 3), 1000)
+  assert tokenizer.coder(about).shapes == codes
   assert (tokenizer.channels, tokenizer.residual_channels, tokenizer.beta) == (128, 64, 0.25)
   assert (tokenizer.codebook.num_codes, tokenizer.codebook.dim) == (512, 64)
-
-  class Blank:
-    """A split of the right size, with nothing in it."""
-
-    image_shape, num_classes, class_names = (size, size, 3), 1000, ("a",) * 1000
-    __len__ = lambda self: 1
-    gather = lambda self, indices: (np.zeros((1, 4, 4, 3), np.uint8), np.zeros(1, np.int32))
-
-  split = Blank()
-  tasks = run.abstract_tasks(experiment, split)
-  key = jax.eval_shape(lambda: jax.random.key(0))
-  states = {n: jax.eval_shape(t.init, key) for n, t in tasks.items() if isinstance(t, Task)}
+  tasks = run.abstract_tasks(Run(experiment, {}, about, dict))
+  states = {n: parallel.abstract_state(t) for n, t in tasks.items() if isinstance(t, Task)}
   counts = {n: run.parameter_count(s.params) for n, s in states.items()}
   assert counts | parameters == counts
   # Attention and the output stack at the top alone; everything below is told of what is above.
   assert len(codes) == len(counts) - 1 and all(n > 100e6 for s, n in counts.items() if s == "top")
 
 
+@pytest.mark.parametrize("levels", [1, 4])
+def test_any_number_of_levels(levels):
+  names = [f"level{l}" for l in range(levels)]
+  old = tiny2.get_config()
+  prior = dataclasses.replace(old.stages["top"], num_cond_blocks=1)
+  stages = {
+    "tokenizer": VQVAE2Stage(downsamples=(*(1,) * (levels - 1), 2)),
+    "extract": old.stages["extract"],
+    **dict.fromkeys(names, prior),
+  }
+  experiment = Experiment("levels", stages=stages)
+  tasks = run.abstract_tasks(Run(experiment, {}, about_images((64, 64, 3), 0), dict))
+  shapes = tasks["level0"].spec["codes"]
+  assert [c.shape for c in shapes] == [(16 >> l,) * 2 for l in reversed(range(levels))]
+
+
+def about_images(shape, classes):
+  """What a source of images says of its data."""
+  names = [str(i) for i in range(classes)]
+  return {"image_shape": shape, "num_classes": classes, "class_names": names, "variance": 0.1}
+
+
 @pytest.mark.parametrize(
   ("args", "message"),
   [
+    (
+      ["--data", "Foldr"],
+      "--data is 'Foldr'; it must be one of Digits, Folder, Idx, Images",
+    ),
+    (["--data.source", "folder"], "unknown field --data.source"),
     (
       ["--tokenizer.codebok.num_codes", "3"],
       "unknown field --tokenizer.codebok.num_codes; did you mean --tokenizer.codebook.num_codes?",
@@ -173,18 +252,44 @@ def test_the_hierarchies_of_the_paper(name, size, codes, parameters):
 )
 def test_bad_command_lines_are_one_line(args, message):
   with pytest.raises(BadInput) as error:
-    cli.parse_fit(["tests/train/tiny.py", "--workdir", "x", *args])
+    Fit.read(["tests/train/tiny.py", "--workdir", "x", *args])
   assert str(error.value).startswith(message) and "\n" not in str(error.value)
 
 
 def test_overrides_reach_their_fields():
-  parsed = cli.parse_fit(
+  experiment = Fit.read(
     ["tests/train/tiny.py", "--workdir", "x", "--tokenizer.steps", "7", "--data.image_size=16",
      "--prior.class_conditional", "False"]
-  )  # fmt: skip
-  experiment = parsed.experiment
-  assert experiment.tokenizer == dataclasses.replace(tiny.get_config().tokenizer, steps=7)
-  assert experiment.data.image_size == 16 and experiment.prior.class_conditional is False
+  ).experiment  # fmt: skip
+  assert experiment.stages["tokenizer"] == with_tokenizer(steps=7).stages["tokenizer"]
+  assert experiment.data.image_size == 16
+  assert experiment.stages["prior"].class_conditional is False
+
+
+def test_a_part_of_another_class_keeps_the_fields_that_both_have():
+  args = ["--workdir", "x", "--data.path", "p", "--data", "Folder", "--data.tile=8"]
+  args += ["--tokenizer.optimizer", "SGD", "--tokenizer.optimizer.nesterov", "True"]
+  experiment = Fit.read(["imagenet128", *args]).experiment
+  assert experiment.data == Folder(path="p", tile=8, image_size=128, channels=3)
+  assert experiment.stages["tokenizer"].optimizer == SGD(learning_rate=2e-4, nesterov=True)
+
+
+@pytest.mark.parametrize(
+  ("optimizer", "rates"),
+  [
+    (SGD(learning_rate=1.0, schedule="linear", warmup_steps=2), [0, 0.5, 1, 0.875, 0.5, 0]),
+    (SGD(learning_rate=1.0, schedule="step"), [1, 1, 1, 1, 0.1, 0.01]),
+    (SGD(learning_rate=1.0, schedule="cosine"), [1, None, None, None, 0.5, 0]),
+    (SGD(learning_rate=1.0), [1] * 6),
+  ],
+)
+def test_schedules(optimizer, rates):
+  """At the steps 0, 1, 2, 3, 5 (6) and 10 of 10."""
+  rate = schedule_of(optimizer, 10)
+  at = [0, 1, 2, 3, 6 if optimizer.warmup_steps else 5, 10]
+  for step, expected in zip(at, rates, strict=True):
+    found = rate(step) if callable(rate) else rate
+    assert expected is None or found == pytest.approx(expected, abs=1e-6), step
 
 
 @pytest.mark.parametrize(
@@ -193,7 +298,7 @@ def test_overrides_reach_their_fields():
     ("x = 1", "defines no get_config()"),
     ("def get_config(): return 3", "returned int, not an Experiment"),
     (
-      "from train.tasks.vqvae import *\ndef get_config(): return VQVAEStage(stepz=3)",
+      "from train.images.vqvae import *\ndef get_config(): return VQVAEStage(stepz=3)",
       "VQVAEStage has no field 'stepz'; did you mean steps?",
     ),
   ],

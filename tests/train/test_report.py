@@ -2,13 +2,14 @@
 
 import json
 import os
+import wave
 import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from train import compile_cache, judge, report
+from train import compile_cache, report
 from train.files import write_json
 from train.loop import _Window
 
@@ -52,23 +53,20 @@ def test_metrics_do_not_depend_on_how_often_they_are_written():
   assert all(often[step] == seldom[step] for step in seldom)
 
 
-def test_sheet_places_every_image():
-  images = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((5, 8, 8, 1), np.uint8)
-  sheet = report.sheet(images, 3, scale=1)
-  assert sheet.shape == (2 * 10 + 2, 3 * 10 + 2, 3)
-  assert [sheet[2 + 10 * (i // 3), 2 + 10 * (i % 3), 0] for i in range(5)] == list(range(5))
-  assert (sheet[12:, 22:] == 255).all()
-
-
-def test_uint8_rounds_and_clips():
-  values = np.array([-0.7, -0.5, 0.0, 0.25, 0.5, 0.9])
-  np.testing.assert_array_equal(report.to_uint8(values), [0, 0, 128, 191, 255, 255])
-
-
 def test_pictures_are_written_whole(tmp_path):
   report.write_png(tmp_path / "a" / "x.png", np.zeros((4, 5, 3), np.uint8))
   with Image.open(tmp_path / "a" / "x.png") as image:
     assert image.size == (5, 4)
+  frames, sound = np.zeros((3, 4, 5, 3), np.uint8), np.arange(8, dtype=np.int16)
+  frames[1:] += 90
+  files = {"x.gif": frames, "x.wav": (8000, sound), "x.csv": [["a", "b"], [1, 2.5]]}
+  report.write_report(tmp_path, files)
+  with Image.open(tmp_path / "x.gif") as image:
+    assert image.n_frames >= 2 and image.size == (5, 4)
+  with wave.open(str(tmp_path / "x.wav")) as file:
+    assert file.getframerate() == 8000
+    np.testing.assert_array_equal(np.frombuffer(file.readframes(8), np.int16), sound)
+  assert (tmp_path / "x.csv").read_text() == "a,b\n1,2.5\n"
   with pytest.raises(TypeError):
     write_json(tmp_path / "x.json", {"no json": object()})
   assert not (tmp_path / "x.json").exists()
@@ -103,46 +101,3 @@ def test_torn_entries_neither_fail_nor_warn(tiny_run, train, tmp_path):
   assert status == 0 and not err
   # Each is gone, or was compiled and written anew (where that took long enough).
   assert all(compile_cache._whole(e.read_bytes()) for e in entries if e.exists())
-
-
-def test_the_judge_sees_what_is_there():
-  class Split:
-    def __init__(self, seed):
-      rng = np.random.default_rng(seed)
-      self.labels = np.arange(40) % 2
-      level = 60 + 120 * self.labels[:, None, None, None]
-      self.images = np.uint8(level + rng.integers(0, 20, (40, 9, 9, 1)))
-
-    def __len__(self):
-      return 40
-
-    def gather(self, indices):
-      return self.images[indices], self.labels[indices]
-
-  train, held_out = Split(0), Split(1)
-  figures = judge.class_accuracy(train, held_out, held_out.images, held_out.labels, size=4)
-  assert figures == {"judge_accuracy": 1.0, "sample_accuracy": 1.0}
-  wrong = judge.class_accuracy(train, held_out, held_out.images, 1 - held_out.labels, size=4)
-  assert wrong["sample_accuracy"] == 0.0
-  blocks = judge.shrink(np.full((1, 9, 9, 1), 255, np.uint8), 4)
-  np.testing.assert_allclose(blocks, np.ones((1, 16)))
-
-
-def test_digits_shrink_back_to_what_scikit_learn_gives(data_dir):
-  from sklearn.datasets import load_digits
-  from sklearn.model_selection import train_test_split
-
-  from train.data import Data, open_split
-
-  x, y = load_digits(return_X_y=True)
-  x, held_out, y, held_out_y = train_test_split(x, y, test_size=0.2, stratify=y, random_state=0)
-  for which, images, labels in (("train", x, y), ("eval", held_out, held_out_y)):
-    split = open_split(Data(dir=str(data_dir)), which)
-    ours, our_labels = split.gather(np.arange(len(split)))
-    ours = judge.shrink(ours, 8) * 16
-    # The order within a split is its own: match by sorting rows.
-    assert len(ours) == len(images)
-    order = np.lexsort(np.rint(ours).T)
-    theirs = np.lexsort(images.T)
-    np.testing.assert_allclose(ours[order], images[theirs], atol=0.05)
-    assert sorted(our_labels) == sorted(labels)

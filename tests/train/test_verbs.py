@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zipfile
 
 import jax
 import numpy as np
@@ -10,16 +11,24 @@ from PIL import Image
 
 from tests.train.conftest import TINY, lines
 from train import run
+from train.codes.tokenizer import TokenizerStage
+from train.errors import BadInput
+from train.images.prior import PriorStage
+from train.images.sources import Digits
 from vqlab import priors
 from vqlab.autoencoders import vqvae
+
+STAGES = ("tokenizer", "prior")
 
 
 def test_fit_leaves_what_it_promises(tiny_run):
   names = {p.name for p in tiny_run.iterdir()}
-  promised = {"reconstructions.png", "samples.png", "codebook_usage.png", "metrics.jsonl"}
-  assert promised <= names
+  assert {"config.json", "metrics.jsonl"} <= names
+  files = {stage: {p.name for p in (tiny_run / stage).glob("*.png")} for stage in STAGES}
+  assert files["tokenizer"] == {"reconstructions.png", "codebook_usage.png"}
+  assert files["prior"] == {"samples.png"}
   assert any(name.startswith("events.out.tfevents") for name in names)
-  for picture in tiny_run.glob("*.png"):
+  for picture in tiny_run.glob("*/*.png"):
     with Image.open(picture) as image:
       image.load()
       assert image.mode == "RGB" and min(image.size) > 100
@@ -37,7 +46,7 @@ def test_last_table(tiny_run, here):
   assert status == 0 and not err
   for word in ("reconstruction MSE", "PSNR", "code perplexity", "log K", "12 steps, "):
     assert word in out
-  assert f"picture: {tiny_run / 'samples.png'}" in out
+  assert f"picture: {tiny_run / 'prior' / 'samples.png'}" in out
 
 
 @pytest.fixture(scope="module")
@@ -99,15 +108,13 @@ def test_load_gives_models_states_and_config(tiny_run, data_dir, monkeypatch):
   monkeypatch.setenv("TFDS_DATA_DIR", str(data_dir))
   done = run.load(tiny_run)
   assert list(done.stages) == ["tokenizer", "prior"] and done.config.name == "tiny"
-  tokenizer, prior = done.stages["tokenizer"], done.stages["prior"]
-  images, labels = done.splits[1].gather(np.arange(4))
-  codes = vqvae.encode(
-    tokenizer.model, tokenizer.state.params["network"], tokenizer.state.codebooks[0].codebook,
-    images.astype(np.float32) / 255 - 0.5,
-  )  # fmt: skip
-  nats = -priors.log_prob(prior.model, prior.state.params, codes, cond=labels)
+  tokenizer, prior = done.the(TokenizerStage), done.the(PriorStage)
+  batch = done.splits["eval"].read(np.arange(4))
+  images = batch["image"].astype(np.float32) / 255 - 0.5
+  (codes,) = vqvae.encode(tokenizer.model, *tokenizer.learned, images)
+  nats = -priors.log_prob(prior.model, prior.learned.params, codes, cond=batch["label"])
   assert codes.shape == (4, 4, 4) and nats.shape == (4,) and bool((nats > 0).all())
-  assert all(isinstance(x, np.ndarray) for x in jax.tree.leaves(prior.state))
+  assert all(isinstance(x, np.ndarray) for x in jax.tree.leaves(prior.learned))
 
 
 def test_dry_run_writes_nothing(train, tmp_path):
@@ -117,8 +124,8 @@ def test_dry_run_writes_nothing(train, tmp_path):
   assert not folder.exists()
   for words in (
     "tokenizer.codebook.num_codes = 16",
-    "training: 1437 images 32x32x1, 10 classes",
-    "held-out: 360 images",
+    "digits/1.0.0: image_shape [32, 32, 1], num_classes 10",
+    "tokenizer   examples: train 1,437, eval 360",
     "8 devices (cpu), 1 processes",
     "steps of 16, 2 a device",
     "MiB a device",
@@ -160,15 +167,15 @@ BAD = {
     "tokenizer: VQVAE: image height and width must be multiples of 8 = 2^num_downsamples; found 3",
   ),
   "empty folder": (
-    ["fit", TINY, "--workdir", "{new}", "--data.source", "folder", "--data.path", "{empty}"],
+    ["fit", TINY, "--workdir", "{new}", "--data", "Folder", "--data.path", "{empty}"],
     "{empty}",
   ),
   "no image": (
-    ["fit", TINY, "--workdir", "{new}", "--data.source", "folder", "--data.path", "{broken}"],
+    ["fit", TINY, "--workdir", "{new}", "--data", "Folder", "--data.path", "{broken}"],
     "{broken}/b.png",
   ),
   "no dataset": (
-    ["fit", TINY, "--workdir", "{new}", "--data.source", "tfds", "--data.name", "mnits"],
+    ["fit", TINY, "--workdir", "{new}", "--data", "Tfds", "--data.name", "mnits"],
     "mnits",
   ),
   "foreign folder": (
@@ -203,7 +210,7 @@ BAD = {
   ),
   "judge": (
     ["fit", TINY, "--workdir", "{new}", "--prior.judge_size", "64"],
-    "prior.judge_size is 64; the images are 32x32, and they can only be shrunk",
+    "prior: judge_size is 64; the images are 32x32, and they can only be shrunk",
   ),
   "float64": (
     ["fit", TINY, "--workdir", "{new}", "--tokenizer.dtype", "float64"],
@@ -284,16 +291,50 @@ def test_missing_and_foreign_checkpoints(tiny_run, here, tmp_path):
   assert status == 2 and err.count("\n") == 1, err
 
 
-def test_a_checkpoint_of_another_model_names_leaves_and_fields(tiny_run, here, tmp_path):
-
+def test_a_checkpoint_of_another_model_names_its_leaves(tiny_run, here, tmp_path):
   folder = tmp_path / "run"
   shutil.copytree(tiny_run, folder)
   saved = json.loads((folder / "config.json").read_text())
-  saved["config"]["tokenizer"]["codebook"]["dim"] = 5
+  saved["config"]["stages"]["tokenizer"]["codebook"]["dim"] = 5
   (folder / "config.json").write_text(json.dumps(saved))
   status, _, err = here("evaluate", folder)
   assert status == 2 and err.count("\n") == 1, err
   assert (
     "is of another model: params.network.from_codes.kernel is (3, 3, 4, 8), not (3, 3, 5" in err
   )
-  assert "tokenizer.codebook.dim" in err.split("(decided by ")[1]
+
+
+def test_what_draws_does_without_the_data(tiny_run, here, tmp_path, monkeypatch):
+  """Shapes and names of classes are kept with the run; what needs the data says so."""
+
+  def gone(self):
+    raise BadInput("the data are gone")
+
+  monkeypatch.setattr(Digits, "dataset", gone)
+  Image.fromarray(np.zeros((32, 32), np.uint8)).save(tmp_path / "x.png")
+  for args in (("sample", "--num", 2, "--output", tmp_path / "a.png"),
+               ("reconstruct", tmp_path / "x.png", "--output", tmp_path / "out"),
+               ("inpaint", tmp_path / "x.png", "--box", 0, 0, 9, 9, "--label", "3", "--num", 1,
+                "--output", tmp_path / "in")):  # fmt: skip
+    status, _, err = here(args[0], tiny_run, *args[1:])
+    assert status == 0, err
+  status, _, err = here("evaluate", tiny_run)
+  assert status == 2 and err == "error: the data are gone\n"
+
+
+def test_a_run_of_version_0_1_loads_samples_evaluates_and_goes_on(here, tmp_path):
+  with zipfile.ZipFile(TINY.parent / "golden" / "run_0_1.zip") as archive:
+    archive.extractall(tmp_path)
+  folder = tmp_path / "run"
+  records = [json.loads((folder / stage / "done.json").read_text()) for stage in STAGES]
+  status, out, err = here("evaluate", folder)
+  assert status == 0, err
+  assert f"{records[0]['figures']['psnr']:.2f} dB" in out
+  assert f"{records[1]['figures']['nats_per_code']:.3f}" in out
+  status, _, err = here("sample", folder, "--num", 2, "--output", tmp_path / "a.png")
+  assert status == 0, err
+  again = ("fit", TINY, "--workdir", folder, "--parallel.devices", 1)
+  status, _, err = here(*again, "--data", "Folder")
+  assert status == 2 and "data: Digits -> Folder" in err
+  status, out, err = here(*again, "--prior.steps", 14)
+  assert status == 0 and "prior: " in out and "resumed after step 12" in out, err

@@ -78,7 +78,7 @@ class MLVAEStage(TrainingStage):
     if self.accumulate > 1:
       raise ValueError("accumulate must be 1: a part of a batch would cut its groups")
     if run.about["num_classes"] < 2:
-      raise ValueError("the data have images of one class; groups need at least 2")
+      raise ValueError(f"the data have {run.about['num_classes']} classes; groups need at least 2")
     return _task(self, run)
 
 

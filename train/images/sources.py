@@ -57,7 +57,8 @@ class Images(Source):
   def prepare(self) -> str:
     from train.data import prepare
 
-    return self.dataset().relative_to(prepare.data_dir(self.dir)).as_posix()
+    folder, root = self.dataset(), prepare.data_dir(self.dir)
+    return (folder.relative_to(root) if folder.is_relative_to(root) else folder).as_posix()
 
   def open(self) -> "dict[str, ImageSplit]":
     from train.images.split import open_splits

@@ -1,6 +1,5 @@
 """A VQ-VAE-2 run: extraction killed and resumed, what it leaves, the verbs that draw from it."""
 
-import dataclasses
 import json
 import pathlib
 import random
@@ -16,14 +15,12 @@ import pytest
 from PIL import Image
 
 from tests.train.conftest import ROOT, close_to, fit_in_two_processes, lines
-from train import experiments, generate, run
-from train.config import from_dict, stages
-from train.experiments import vqvae2_experiment
-from train.tasks import networks
-from train.tasks.tokenizer import tokenizer
+from train import run
+from train.codes.generation import of_run
+from train.codes.tokenizer import TokenizerStage
 from vqlab import generation
 
-TINY2 = pathlib.Path(__file__).with_name("tiny2.py")
+TINY2 = pathlib.Path(__file__).parents[1] / "tiny2.py"
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +58,16 @@ def done(hierarchy, data_dir):
 
 def test_extracted_codes_are_exactly_the_data_set(done):
   """Every example once, in the data set's order, with its label and the codes of all levels."""
-  trained = tokenizer(done.stages["tokenizer"].state)
-  network = networks.of(done.config.tokenizer, done.splits[0].image_shape)
-  encode = jax.jit(lambda images: network.encode(*trained, network.images({"image": images})))
-  for images, codes in zip(done.splits, done.stages["extract"].splits, strict=True):
-    assert len(images) == len(codes) and codes.class_names == images.class_names
-    pixels, labels = images.gather(np.arange(len(images)))
-    got = codes.examples(range(len(codes)))
+  tokenizer = done.the(TokenizerStage)
+  coder = tokenizer.stage.coder(done.about)
+  encode = jax.jit(lambda x: coder.encode(tokenizer.learned, coder.inputs({"image": x})))
+  extracted = done.stages["extract"].learned
+  assert extracted.keys() == done.splits.keys() == {"train", "eval"}
+  for name, codes in extracted.items():
+    images = done.splits[name]
+    assert len(images) == len(codes) and codes.description.class_names == images.class_names
+    pixels, labels = images.read(np.arange(len(images))).values()
+    got = codes.read(np.arange(len(codes)))
     np.testing.assert_array_equal(got["label"], labels)
     blocks = [pixels[i : i + 8] for i in range(0, len(pixels), 8)]
     for l in range(2):
@@ -77,10 +77,11 @@ def test_extracted_codes_are_exactly_the_data_set(done):
 
 def test_what_a_run_leaves(hierarchy, done):
   assert list(done.stages) == ["tokenizer", "extract", "top", "bottom"]
-  names = {p.name for p in hierarchy.glob("*.png")}
+  names = {p.relative_to(hierarchy).as_posix() for p in hierarchy.glob("*/*.png")}
   assert names == {
-    "reconstructions.png", "codebook_usage_top.png", "codebook_usage_bottom.png",
-    "samples_top.png", "samples_bottom.png", "redrawn_bottom.png",
+    "tokenizer/reconstructions.png", "tokenizer/codebook_usage_top.png",
+    "tokenizer/codebook_usage_bottom.png", "top/samples.png", "bottom/samples.png",
+    "bottom/redrawn.png",
   }  # fmt: skip
   records = [json.loads((hierarchy / s / "done.json").read_text()) for s in done.stages]
   top, bottom = records[2]["figures"], records[3]["figures"]
@@ -90,7 +91,7 @@ def test_what_a_run_leaves(hierarchy, done):
   assert top["bits_per_dim"] == pytest.approx(top["nats_per_code"] * 16 / 1024 / np.log(2))
   counts = [
     np.unique(c, return_counts=True)[1]
-    for c in done.stages["extract"].splits[1].examples(range(360))["codes"]
+    for c in done.stages["extract"].learned["eval"].read(np.arange(360))["codes"]
   ]
   for figures, count in zip((top, bottom), counts, strict=True):
     p = count / count.sum()
@@ -134,7 +135,7 @@ def picture(path):
 @pytest.fixture(scope="module")
 def digit(tmp_path_factory, done):
   path = tmp_path_factory.mktemp("pictures") / "digit.png"
-  Image.fromarray(done.splits[1].gather([0])[0][0, ..., 0]).save(path)
+  Image.fromarray(done.splits["eval"].read(np.arange(1))["image"][0, ..., 0]).save(path)
   return path
 
 
@@ -146,7 +147,7 @@ def test_sample(hierarchy, here, done, tmp_path):
     assert saved["codes_0"].shape == (4, 4, 4) and saved["codes_1"].shape == (4, 8, 8)
     assert list(saved["labels"]) == [3] * 4
     drawn = saved["codes_0"], saved["codes_1"]
-  source = generate.of_run(done.stages, done.config, "")
+  source = of_run(done)
   codes = generation.sample_codes(
     jax.random.key(0), source.levels, 4, labels=np.full(4, 3, np.int32), temperature=0.9
   )
@@ -158,7 +159,7 @@ def test_upsample_keeps_the_top_and_draws_the_rest(hierarchy, here, done, digit,
   args = ("upsample", hierarchy, digit, "--label", 0, "--num", 3, "--output", tmp_path)
   status, _, err = here(*args)
   assert status == 0, err
-  top = done.stages["extract"].splits[1].examples([0])["codes"][0]
+  top = done.stages["extract"].learned["eval"].read(np.arange(1))["codes"][0]
   with np.load(tmp_path / "digit.npz") as saved:
     np.testing.assert_array_equal(saved["codes_0"], np.repeat(top, 3, axis=0))
     assert len(np.unique(saved["codes_1"].reshape(3, -1), axis=0)) == 3
@@ -191,7 +192,7 @@ def test_inpaint_keeps_what_is_known(hierarchy, here, digit, tmp_path):
     ),
     (["sample", "{run}", "--keep", "0.5"], "--keep needs a classifier to choose by"),
     (["sample", "{run}", "--top_k", "17"], "--top_k is 17; the prior has 16 codes"),
-    (["sample", "{run}", "--classifier", "{run}", "--keep", "0.5"], "which has no classifier"),
+    (["sample", "{run}", "--classifier", "{run}"], "has no stage of the kind ClassifierStage"),
   ],
 )
 def test_bad_input(hierarchy, here, digit, args, message):
@@ -233,29 +234,9 @@ def test_a_stage_that_is_missing_is_named(hierarchy, here, tmp_path):
   assert status == 2 and "its stage 'tokenizer' is not finished" in err
 
 
-@pytest.mark.parametrize("levels", [1, 4])
-def test_any_number_of_levels(levels, tmp_path):
-  """A kind of experiment of its own: its tasks fit each other, and it is known by its name."""
-  made = vqvae2_experiment(levels)
-  config = made(name="levels")
-  names = list(stages(config))
-  assert names[:2] == ["tokenizer", "extract"] and len(names) == levels + 2
-  assert experiments.kind(made.__name__) is made
-  saved = json.loads(json.dumps(dataclasses.asdict(config)))
-  assert from_dict(made, saved, "here") == config
-
-  class Blank:
-    image_shape, num_classes, class_names, name = (64, 64, 3), 0, (), "blank"
-    __len__ = lambda self: 1
-    gather = lambda self, indices: (np.zeros((1, 64, 64, 3), np.uint8), np.zeros(1, np.int32))
-
-  tasks = run.abstract_tasks(config, Blank())
-  shapes = [tasks[name].example["codes"] for name in names[2:]]
-  assert [c.shape for c in shapes[0]] == [(16 >> l,) * 2 for l in reversed(range(levels))]
-
-
 def test_the_number_of_priors_must_be_that_of_levels(here, tmp_path):
   args = ("fit", TINY2, "--workdir", tmp_path / "new", "--tokenizer.downsamples", 1, 1, 1)
   status, _, err = here(*args)
-  assert status == 2 and "3 levels; VQVAE2Experiment has priors for 2 (top, bottom)" in err
+  message = "top: the tokenizer has 3 levels, the experiment priors for 2 (top, bottom)"
+  assert status == 2 and message in err
   assert not (tmp_path / "new").exists()

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from train import rejection
+from train.images import rejection
 
-TINY_CLASSIFIER = pathlib.Path(__file__).with_name("tiny_classifier.py")
+TINY_CLASSIFIER = pathlib.Path(__file__).parents[1] / "tiny_classifier.py"
 
 
 @pytest.fixture(scope="module")
@@ -17,12 +17,12 @@ def classifier_run(train, tmp_path_factory):
   folder = tmp_path_factory.mktemp("runs") / "classifier"
   status, out, err = train("fit", TINY_CLASSIFIER, "--workdir", folder)
   assert status == 0, out + err
-  assert "accuracy" in out and (folder / "hardest.png").exists()
+  assert "accuracy" in out and (folder / "classifier" / "hardest.png").exists()
   return folder
 
 
 def test_shifts_are_the_examples_own(data_dir):
-  from train.tasks.augment import shifted
+  from train.images.augment import shifted
 
   image = jax.random.uniform(jax.random.key(0), (8, 8, 1))
   keys = jax.random.split(jax.random.key(1), 64)
@@ -85,8 +85,14 @@ def test_score(tiny_run, classifier_run, here):
 @pytest.mark.parametrize(
   ("args", "message"),
   [
-    (["score", "{run}", "--classifier", "{run}"], "holds 'tiny', which has no classifier"),
-    (["score", "{classifier}", "--classifier", "{classifier}"], "has no prior to draw from"),
+    (
+      ["score", "{run}", "--classifier", "{run}"],
+      "has no stage of the kind ClassifierStage",
+    ),
+    (
+      ["score", "{classifier}", "--classifier", "{classifier}"],
+      "has no stage of the kind TokenizerStage",
+    ),
     (
       ["score", "{run}", "--classifier", "{classifier}", "--keep", "0"],
       "--keep is 0.0; it must be",
@@ -113,7 +119,7 @@ def test_images_without_classes_are_refused(here, tmp_path):
 
   for i in range(12):
     Image.new("L", (32, 32), i).save(photos / f"{i}.png")
-  args = ("--data.source", "folder", "--data.path", photos, "--workdir", tmp_path / "run")
+  args = ("--data", "Folder", "--data.path", photos, "--workdir", tmp_path / "run")
   status, _, err = here("fit", TINY_CLASSIFIER, *args)
-  assert status == 2 and "has 0 classes; a classifier needs at least 2" in err
+  assert status == 2 and "classifier: the data have 0 classes; a classifier needs at least 2" in err
   assert not (tmp_path / "run").exists()

@@ -11,19 +11,24 @@ import pytest
 from PIL import Image
 
 from tests.train import tiny_mlvae
-from tests.train.conftest import fit_in_two_processes, lines
-from tests.train.test_parallel import assert_same, one_device, run
+from tests.train.conftest import (
+  assert_same,
+  fit_in_two_processes,
+  lines,
+  one_device,
+  replaced,
+  steps_of,
+  untrained,
+)
 from train import parallel
 from train.config import Parallel
-from train.data import open_split
-from train.data.groups import disjoint_groups
-from train.experiments import make_task
+from train.data import Examples, disjoint_groups
+from train.images import mlvae_figures
 from train.run import evaluate
-from train.tasks import mlvae_figures
 from vqlab.autoencoders import mlvae
 from vqlab.features import LinearClassifier
 
-TINY = pathlib.Path(__file__).with_name("tiny_mlvae.py")
+TINY = pathlib.Path(__file__).parents[1] / "tiny_mlvae.py"
 SHEETS = ("reconstructions", "swaps", "interpolations", "generations")
 
 
@@ -61,8 +66,8 @@ def test_it_learns_and_shows_it(mlvae_run):
   one, four = (figures[f"content_variance@k={k}"] for k in (1, 4))
   assert one > 3 * four
   for name in SHEETS:
-    assert str(folder / f"{name}.png") in out
-    with Image.open(folder / f"{name}.png") as picture:
+    assert str(folder / "mlvae" / f"{name}.png") in out
+    with Image.open(folder / "mlvae" / f"{name}.png") as picture:
       assert np.ptp(np.asarray(picture)) == 255
   assert "class by k images' content (strategy 2)" in " ".join(out.split()) and "k = 1, 4" in out
   assert max(map(len, out.splitlines())) <= 110
@@ -80,20 +85,11 @@ def test_evaluate_says_the_same(mlvae_run, data_dir, monkeypatch):
 @pytest.mark.parametrize("mode", ["jit", "pmap"])
 def test_all_devices_equal_one_in_float64(data_dir, mode):
   """Groups lie across devices; draws, sums and gradients are those of one."""
-  config = tiny_mlvae.get_config()
-  stage = dataclasses.replace(
-    config.mlvae, dtype="float64", param_dtype="float64", group_size=7, max_shift=1
-  )
-  data = dataclasses.replace(config.data, dir=str(data_dir))
-  config = dataclasses.replace(config, mlvae=stage, data=data)
-  split = open_split(data, "train")
+  fields = {"dtype": "float64", "param_dtype": "float64", "group_size": 7, "max_shift": 1}
   with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
-    task = make_task(config, "mlvae", split, {})
-    examples = task.view((split, split))[0]
-    meshes = [(one_device(), "jit"), (parallel.make_mesh(Parallel()), mode)]
-    alone, many = (
-      run(config, task, examples, mesh, mode, steps=3, batch_size=64) for mesh, mode in meshes
-    )
+    task = untrained(replaced(tiny_mlvae.get_config(), data_dir, mlvae=fields))["mlvae"]
+    ways = [(one_device(), "jit"), (parallel.make_mesh(Parallel()), mode)]
+    alone, many = (steps_of(task, *way, steps=3, batch_size=64)[1] for way in ways)
   assert_same(many, alone, tolerance=1e-10)
 
 
@@ -126,7 +122,7 @@ def test_accumulation_leaks_no_label(monkeypatch):
   """
   rng = np.random.default_rng(0)
   labels, test_labels = rng.integers(0, 10, 4000), rng.integers(0, 10, 4000)
-  stage = dataclasses.replace(tiny_mlvae.get_config().mlvae, probe_steps=300)
+  stage = dataclasses.replace(tiny_mlvae.get_config().stages["mlvae"], probe_steps=300)
   monkeypatch.setattr(mlvae_figures, "PROBES", {"linear": LinearClassifier})
   data = [(random_posterior(4000, 1), labels), (random_posterior(4000, 2), test_labels)]
   figures = mlvae_figures.probes(stage, *data)
@@ -147,7 +143,7 @@ def test_unseen_classes_are_told_by_a_few_examples(here, data_dir, tmp_path):
     for i in range(12):
       noisy = np.uint8(np.clip(pattern + rng.integers(0, 56, (8, 8)), 0, 255))
       Image.fromarray(noisy).save(folder / f"{i}.png")
-  options = ("--data.source", "folder", "--data.path", tmp_path / "photos")
+  options = ("--data", "Folder", "--data.path", tmp_path / "photos")
   options += ("--data.hold_out", "classes", "--data.eval_fraction", "0.5")
   options += ("--mlvae.ways", "5", "--mlvae.steps", "100", "--mlvae.likelihood", "gaussian")
   status, out, err = here("fit", TINY, "--workdir", tmp_path / "run", *options)
@@ -163,7 +159,7 @@ def test_unseen_classes_are_told_by_a_few_examples(here, data_dir, tmp_path):
   ("options", "message"),
   [
     (("--mlvae.min_group_size", 9), "min_group_size: 9; give 1 to 5 (group_size)"),
-    (("--mlvae.group_size", 65), "mlvae.group_size is 65; it must be at most batch_size, 64"),
+    (("--mlvae.group_size", 65), "mlvae: group_size is 65; it must be at most batch_size, 64"),
     (("--mlvae.network", "conv", "--mlvae.hidden", 8, 8), "network=conv has one fully connected"),
     (("--mlvae.network", "conv", "--data.image_size", 10), "H and W multiples of 4"),
     (("--mlvae.scale", 0), "mlvae.scale is 0.0; it must be at least 1e-06"),
@@ -177,37 +173,31 @@ def test_bad_input(here, tmp_path, options, message):
 
 
 @pytest.mark.parametrize(
-  ("folder", "message"), [("", "has no labels to group by"), ("one", "has images of one class")]
+  ("folder", "message"),
+  [("", "mlvae: the data have 0 classes; groups need at least 2"), ("one", "have 1 classes")],
 )
 def test_images_that_make_no_groups_are_refused(here, tmp_path, folder, message):
   (tmp_path / "photos" / folder).mkdir(parents=True)
   for i in range(12):
     Image.new("L", (8, 8), i).save(tmp_path / "photos" / folder / f"{i}.png")
-  options = ("--data.source", "folder", "--data.path", tmp_path / "photos")
+  options = ("--data", "Folder", "--data.path", tmp_path / "photos")
   status, _, err = here("fit", TINY, "--workdir", tmp_path / "run", *options)
   assert status == 2 and err.count("\n") == 1 and message in err
   assert not (tmp_path / "run").exists()
 
 
-class Few:
-  """A split of labels alone; an image is its index."""
+class Few(Examples):
+  """Labels alone; an image is its index."""
 
   def __init__(self, labels):
-    self._labels = np.asarray(labels, np.int32)
-    self.num_threads, self.prefetch = 0, 0
+    self.labels = np.asarray(labels, np.int32)
 
   def __len__(self):
-    return len(self._labels)
+    return len(self.labels)
 
-  def labels(self):
-    return self._labels
-
-  def gather(self, indices):
-    return np.asarray(indices, np.float32)[:, None, None, None], self._labels[np.asarray(indices)]
-
-  def examples(self, indices):
-    images, labels = self.gather(indices)
-    return {"image": images, "label": labels}
+  def read(self, indices, draws):
+    image = np.asarray(indices, np.float32)[:, None, None, None]
+    return {"image": image, "label": self.labels[indices]}
 
 
 def test_of_each_held_out_class_what_can_be_asked_is():
@@ -216,12 +206,12 @@ def test_of_each_held_out_class_what_can_be_asked_is():
 
   def encode(params, images):
     del params
-    label = jnp.asarray(held_out.labels())[images[:, 0, 0, 0].astype(jnp.int32)]
+    label = jnp.asarray(held_out.labels)[images[:, 0, 0, 0].astype(jnp.int32)]
     mu = 3.0 * jax.nn.one_hot(label, 5)
     return mlvae.Posterior(mlvae.Normal(mu, jnp.zeros_like(mu)), mlvae.Normal(mu, mu))
 
   stage = dataclasses.replace(
-    tiny_mlvae.get_config().mlvae, accumulated=(1, 4, 16), probe_steps=1, ways=20
+    tiny_mlvae.get_config().stages["mlvae"], accumulated=(1, 4, 16), probe_steps=1, ways=20
   )
   figures = mlvae_figures.judge(stage, {}, encode, train, held_out)
   ks = {name.partition("@k=")[2] for name in figures if name.startswith("content_linear")}
@@ -258,9 +248,8 @@ def test_swap(mlvae_run, here, images, tmp_path):
 @pytest.mark.parametrize(
   ("args", "message"),
   [
-    (["sample", "{run}"], "has no prior to draw from"),
-    (["reconstruct", "{run}", "{image}"], "has no tokenizer, which"),
-    (["score", "{run}", "--classifier", "{run}"], "has no prior to draw from"),
+    (["sample", "{run}"], "has no stage of the kind TokenizerStage"),
+    (["reconstruct", "{run}", "{image}"], "has no stage of the kind TokenizerStage"),
     (["swap", "{run}", "gone.png"], "gone.png: no such file"),
     (["swap", "{run}", "{image}", "--output", "{image}"], "would overwrite an image"),
     (["swap", "{run}", "{image}", "--output", "a.jpg"], "it must be a file that ends in .png"),
