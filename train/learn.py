@@ -114,7 +114,8 @@ def step_of(
     def share(params):
       total, (rest_, totals) = loss(params, rest, context, batch, key, axis_name=axis_name)
       count = metrics.across(total.count, axis_name)
-      return total.sum / count, (count, rest_, totals)
+      # A part in which nothing counts adds nothing.
+      return total.sum / jnp.where(count > 0, count, 1), (count, rest_, totals)
 
     (value, (count, rest, totals)), grads = jax.value_and_grad(share, has_aux=True)(params)
     value, totals, grads = metrics.across((value, totals, grads), axis_name)

@@ -7,12 +7,14 @@ import pathlib
 import socket
 import subprocess
 import sys
+import time
 
 import jax
 import numpy as np
 import pytest
 
 from train import parallel, run
+from train.checkpoint import Checkpoints, leaves_by_path
 from train.config import Parallel
 from train.data import train_batches
 from train.task import Finished, Run, Task
@@ -135,6 +137,39 @@ def assert_same(a, b, *, tolerance):
   for (path, x), y in zip(jax.tree_util.tree_leaves_with_path(a), jax.tree.leaves(b), strict=True):
     name = jax.tree_util.keystr(path)
     np.testing.assert_allclose(x, y, rtol=tolerance, atol=tolerance, err_msg=name)
+
+
+def states_of(folder) -> dict[str, np.ndarray]:
+  """Every leaf of every stage's latest checkpoint: parameters, codebook, optimizer state."""
+  here, leaves = jax.sharding.SingleDeviceSharding(jax.devices()[0]), {}
+  for name, done in run.load(folder).stages.items():
+    path = folder / name / "checkpoints"
+    checkpoints = Checkpoints(path, best=done.task.best, read_only=True)
+    step, state = checkpoints.latest(parallel.abstract_state(done.task, here))
+    checkpoints.close()
+    leaves |= {f"{name}.{k}": np.asarray(v) for k, v in leaves_by_path(state).items()}
+    leaves[f"{name} step"] = np.asarray(step)
+  return leaves
+
+
+def survives_being_killed(config, options, train, environment, folder):
+  """The folders of a run that was left alone, and of one that was killed while it trained."""
+  whole, killed = folder / "whole", folder / "killed"
+  status, out, err = train("fit", config, "--workdir", whole, *options)
+  assert status == 0, out + err
+  command = [sys.executable, "-m", "train", "fit", config, "--workdir", killed, *options]
+  process = subprocess.Popen(
+    [*map(str, command)], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL
+  )
+  deadline, metrics = time.monotonic() + 120, killed / "metrics.jsonl"
+  while not (metrics.exists() and len(metrics.read_text().splitlines()) >= 3):
+    assert process.poll() is None and time.monotonic() < deadline, "the run did not get there"
+    time.sleep(0.002)
+  process.kill()
+  process.communicate()
+  status, out, err = train("fit", config, "--workdir", killed, *options)
+  assert status == 0 and "warning" not in err, out + err
+  return whole, killed
 
 
 def lines(folder: pathlib.Path) -> list[dict]:

@@ -14,29 +14,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.train.conftest import ROOT, TINY, lines
-from train import parallel
-from train.checkpoint import Checkpoints, leaves_by_path
-from train.run import load
-from train.workdir import Workdir
+from tests.train.conftest import ROOT, TINY, lines, states_of
 
 HERE = jax.sharding.SingleDeviceSharding(jax.devices()[0])
 
 
-def final_states(folder) -> dict[str, np.ndarray]:
-  """Every leaf of every stage's latest checkpoint: parameters, codebook, optimizer state."""
-  workdir, leaves = Workdir(folder), {}
-  for name, done in load(folder).stages.items():
-    checkpoints = Checkpoints(workdir.checkpoints(name), best=done.task.best, read_only=True)
-    step, state = checkpoints.latest(parallel.abstract_state(done.task, HERE))
-    checkpoints.close()
-    leaves |= {f"{name}.{k}": np.asarray(v) for k, v in leaves_by_path(state).items()}
-    leaves[f"{name} step"] = np.asarray(step)
-  return leaves
-
-
 def assert_same_run(a, b) -> None:
-  ours, theirs = final_states(a), final_states(b)
+  ours, theirs = states_of(a), states_of(b)
   assert ours.keys() == theirs.keys()
   for path in ours:
     np.testing.assert_array_equal(ours[path], theirs[path], err_msg=path)
@@ -133,7 +117,7 @@ def test_sigterm_saves_and_has_a_status_of_its_own(tiny_run, start, train, tmp_p
   assert f"after step {max(steps)};" in out
   status, out, err = train("fit", TINY, "--workdir", folder)
   assert status == 0, out + err
-  ours, theirs = final_states(folder), final_states(tiny_run)
+  ours, theirs = states_of(folder), states_of(tiny_run)
   for path in ours:
     np.testing.assert_array_equal(ours[path], theirs[path], err_msg=path)
 

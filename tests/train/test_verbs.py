@@ -330,7 +330,7 @@ def test_a_run_of_version_0_1_loads_samples_evaluates_and_goes_on(here, tmp_path
   status, out, err = here("evaluate", folder)
   assert status == 0, err
   assert f"{records[0]['figures']['psnr']:.2f} dB" in out
-  assert f"{records[1]['figures']['nats_per_code']:.3f}" in out
+  assert f"{records[1]['figures']['nats_per_code']:.4f}" in out
   status, _, err = here("sample", folder, "--num", 2, "--output", tmp_path / "a.png")
   assert status == 0, err
   again = ("fit", TINY, "--workdir", folder, "--parallel.devices", 1)

@@ -120,7 +120,7 @@ def _compare(real: np.ndarray, samples: np.ndarray, logits: np.ndarray) -> list[
   first, second = (
     metrics.moments(_sums(x, reference), reference=reference) for x in (real, samples)
   )
-  fid = metrics.frechet_distance(first, second)
+  fid = metrics.frechet_distance(first, second).distance
   quality = metrics.inception_score(metrics.class_sums(jnp.asarray(logits)))
   manifolds = metrics.precision_recall(jnp.asarray(real), jnp.asarray(samples))
   return [

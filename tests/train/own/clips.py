@@ -22,26 +22,22 @@ from train.task import Run, Task
 from vqlab import metrics
 from vqlab.nn import BatchNorm
 
-DIRECTIONS = ((0, 1), (1, 0), (0, -1), (-1, 0))
-
 
 class Clips(Examples):
   """Clips of a random start in training, of `views` starts when evaluated."""
 
   def __init__(self, videos: np.ndarray, labels: np.ndarray, frames: int, views: int):
-    self.videos, self.labels = videos, labels  # u8[N, T, H, W, 1], i32[N]
-    self.frames, self.views = frames, views
+    self.videos, self.labels, self.frames, self.views = videos, labels, frames, views
 
   def __len__(self) -> int:
     return len(self.videos)
 
   def read(self, indices: np.ndarray, draws: np.ndarray | None) -> dict[str, Any]:
     last = self.videos.shape[1] - self.frames
+    starts = np.linspace(0, last, self.views).astype(int)[None].repeat(len(indices), 0)
     if draws is not None:
-      starts = (draws % np.uint64(last + 1)).astype(int)[:, None]  # [N, 1]
-    else:
-      starts = np.linspace(0, last, self.views).astype(int)[None].repeat(len(indices), 0)
-    times = starts[..., None] + np.arange(self.frames)  # [N, V, frames]
+      starts = (draws % np.uint64(last + 1)).astype(int)[:, None]
+    times = starts[..., None] + np.arange(self.frames)  # [N, V or 1, frames]
     clips = self.videos[indices[:, None, None], times]
     return {"clip": clips if draws is None else clips[:, 0], "label": self.labels[indices]}
 
@@ -57,8 +53,8 @@ class MovingDigits(Source):
 
   def open(self) -> dict[str, Clips]:
     digits = np.pad(np.uint8(load_digits().images * 15.9), ((0, 0), (2, 2), (2, 2)))
-    labels = np.arange(len(digits), dtype=np.int32) % 4
-    step = lambda frame, label, t: np.roll(frame, np.multiply(DIRECTIONS[label], t), (0, 1))
+    labels, to = np.arange(len(digits), dtype=np.int32) % 4, ((0, 1), (1, 0), (0, -1), (-1, 0))
+    step = lambda frame, label, t: np.roll(frame, np.multiply(to[label], t), (0, 1))
     move = lambda frame, label: [step(frame, label, t) for t in range(12)]
     videos = np.array([move(*of) for of in zip(digits, labels, strict=True)])[..., None]
     make = lambda part: Clips(videos[part], labels[part], self.frames, self.views)
@@ -95,18 +91,16 @@ class ClipStage(TrainingStage):
       return learn.initial(optimizer, made["params"], made["batch_stats"])
 
     def loss(params, rest, context, batch, key, *, axis_name):
-      variables, options = {"params": params, "batch_stats": rest}, {"axis_name": axis_name}
-      x = inputs(batch["clip"])
-      logits, new = model.apply(variables, x, train=True, mutable=["batch_stats"], **options)
-      nats = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
-      right = metrics.accuracy(logits, batch["label"])
-      return metrics.total(nats), (new["batch_stats"], {"accuracy": right})
+      variables, how = {"params": params, "batch_stats": rest}, {"axis_name": axis_name}
+      x, label = inputs(batch["clip"]), batch["label"]
+      logits, new = model.apply(variables, x, train=True, mutable=["batch_stats"], **how)
+      nats = metrics.total(optax.softmax_cross_entropy_with_integer_labels(logits, label))
+      return nats, (new["batch_stats"], {"accuracy": metrics.accuracy(logits, label)})
 
     def evaluate(learned: learn.Learned, context: Any, batch: dict) -> metrics.Total:
       variables = {"params": learned.params, "batch_stats": learned.rest}
-      views = inputs(jnp.moveaxis(batch["clip"], 1, 0))
-      logits = jax.lax.map(lambda x: model.apply(variables, x, train=False), views)
-      of_all = jnp.mean(jax.nn.softmax(logits), axis=0)
+      of_view = lambda x: jax.nn.softmax(model.apply(variables, inputs(x), train=False))
+      of_all = jnp.mean(jax.vmap(of_view, in_axes=1)(batch["clip"]), axis=0)
       return metrics.accuracy(of_all, batch["label"], mask=batch["mask"])
 
     return Task(
@@ -122,6 +116,6 @@ class ClipStage(TrainingStage):
 
 
 def get_config() -> Experiment:
-  lengths = {"steps": 60, "batch_size": 32, "eval_every": 20, "checkpoint_every": 20}
-  stage = ClipStage(**lengths, optimizer=SGD(learning_rate=0.2, schedule="linear"))
+  optimizer = SGD(learning_rate=0.2, schedule="linear")
+  stage = ClipStage(steps=60, batch_size=32, eval_every=20, optimizer=optimizer)
   return Experiment("clips", data=MovingDigits(), stages={"classify": stage}, log=Log(every=10))
