@@ -1,7 +1,4 @@
-"""A stranger's config: digits that move, and a 3D network that says where to. All of it is here.
-
-python -m train fit tests/train/own/clips.py --workdir runs/clips
-"""
+"""A stranger's config: digits that move, and a 3D network that says where to. All of it is here."""
 
 import dataclasses
 from typing import Any
