@@ -6,7 +6,6 @@ and those that don't are removed. (One that another process is writing just now 
 costs that entry, nothing else.)
 """
 
-import importlib
 import os
 import pathlib
 import warnings
@@ -14,17 +13,17 @@ import zlib
 
 import jax
 
-_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_ZSTD = b"\x28\xb5\x2f\xfd"  # where JAX finds that library; its entries are left alone
 
 
-def enable() -> pathlib.Path | None:
-  """Turns the cache on, in $JAX_COMPILATION_CACHE_DIR or ~/.cache/vqlab/jax; its folder.
+def enable() -> None:
+  """Turns the cache on, in $JAX_COMPILATION_CACHE_DIR or ~/.cache/vqlab/jax.
 
   An empty $JAX_COMPILATION_CACHE_DIR turns it off.
   """
   chosen = os.environ.get("JAX_COMPILATION_CACHE_DIR")
   if chosen == "":
-    return None
+    return
   folder = pathlib.Path(chosen) if chosen else pathlib.Path.home() / ".cache" / "vqlab" / "jax"
   if "://" not in str(chosen):
     try:
@@ -32,23 +31,21 @@ def enable() -> pathlib.Path | None:
       sweep(folder)
     except OSError as error:
       warnings.warn(f"no compile cache in {folder}: {error.strerror}", stacklevel=2)
-      return None
+      return
   jax.config.update("jax_compilation_cache_dir", chosen or str(folder))
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
-  return folder
 
 
 def sweep(folder: pathlib.Path) -> list[pathlib.Path]:
   """Removes torn entries that are newer than the last sweep; returns them."""
-  mark = folder / ".swept"
+  mark, torn = folder / ".swept", []
   since = mark.stat().st_mtime_ns if mark.exists() else 0
-  torn = []
   entries = sorted(folder.glob("*-cache"))
   mark.touch()  # before reading: what is written from now on is the next sweep's
   for entry in entries:
     try:
       # Half a second of overlap: file systems keep coarser times than this clock.
-      if entry.stat().st_mtime_ns > since - 500_000_000 and not _whole(entry.read_bytes()):
+      if entry.stat().st_mtime_ns > since - 500_000_000 and not is_whole(entry.read_bytes()):
         entry.unlink()
         torn.append(entry)
     except FileNotFoundError:  # another process sweeps, too
@@ -56,24 +53,9 @@ def sweep(folder: pathlib.Path) -> list[pathlib.Path]:
   return torn
 
 
-def _whole(data: bytes) -> bool:
-  if data.startswith(_ZSTD_MAGIC):
-    for name, decompress in (
-      ("compression.zstd", lambda m: m.decompress(data)),
-      ("zstandard", lambda m: m.ZstdDecompressor().decompress(data)),
-    ):
-      try:
-        module = importlib.import_module(name)
-      except ImportError:
-        continue
-      try:
-        decompress(module)
-        return True
-      except Exception:
-        return False
-    return True  # nobody here can read it, JAX included
+def is_whole(entry: bytes) -> bool:
+  """Whether an entry can be decompressed."""
   try:
-    zlib.decompress(data)
-    return True
+    return entry.startswith(_ZSTD) or bool(zlib.decompress(entry))
   except zlib.error:
     return False

@@ -133,40 +133,25 @@ def to_json(config: Any, name_of: Callable[[type], str]) -> dict[str, Any]:
   return {"class": name_of(type(config)), **values}
 
 
-def from_json(
-  kind: type, values: Any, class_of: Callable[[str], type], source: str, prefix: str = ""
-) -> Any:
-  """The part that `to_json` took apart; BadInput names a field that can't be.
+def from_json(value: Any, class_of: Callable[[str], type]) -> Any:
+  """What `to_json` took apart, lists as tuples; `check` it then.
 
-  Args:
-    kind: of which the part must be.
-    class_of: the class by the name in a tag.
-    source: the file that the values are from, for messages.
+  Raises:
+    BadInput: a class has no such field.
   """
-  if not isinstance(values, dict) or not isinstance(values.get("class"), str):
-    raise BadInput(f"{source}: {prefix or 'the config'} is damaged; found {values!r}")
-  values = dict(values)
-  cls = class_of(values.pop("class"))
-  if not (isinstance(cls, type) and issubclass(cls, kind) and dataclasses.is_dataclass(cls)):
-    raise BadInput(f"{source}: {prefix or 'the config'} is a {cls.__name__}, not a {kind.__name__}")
-  hints = typing.get_type_hints(cls)
-
-  def read(name: str, value: Any) -> Any:
-    hint, path = hints[name], f"{prefix}.{name}".lstrip(".")
-    if isinstance(value, list):  # JSON knows no tuples
-      return tuple(value)
-    if typing.get_origin(hint) is dict and isinstance(value, dict):
-      of = hint.__args__[1]
-      return {k: from_json(of, v, class_of, source, f"{path}.{k}") for k, v in value.items()}
-    if dataclasses.is_dataclass(hint):
-      return from_json(hint, value, class_of, source, path)
+  if isinstance(value, list):
+    return tuple(from_json(v, class_of) for v in value)
+  if not isinstance(value, dict):
     return value
-
+  values = {k: from_json(v, class_of) for k, v in value.items()}
+  if "class" not in values:
+    return values
+  cls = class_of(values.pop("class"))
+  known = [f.name for f in dataclasses.fields(cls)]
   for name in values:
-    if name not in hints:
-      path = f"{prefix}.{name}".lstrip(".")
-      raise BadInput(f"{source}: unknown field {path}{nearest(name, hints)}")
-  return cls(**{name: read(name, value) for name, value in values.items()})
+    if name not in known:
+      raise BadInput(f"{cls.__name__} has no field {name!r}{nearest(name, known)}")
+  return cls(**values)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 import jax
 from tyro.conf import FlagCreatePairsOff, arg
 
-from train import cli, compile_cache, config, fields, parallel, run
+from train import cli, compile_cache, config_file, fields, parallel, run
 from train.cli import Directory, Verb
 from train.config import Experiment
 from train.errors import BadInput
@@ -65,7 +65,9 @@ class Fit(Verb):
         f"fit: the config comes first; found {args[0]!r} (fit CONFIG --workdir DIR ...)"
       )
     prog = f"python -m train fit {args[0]}"
-    experiment, parsed = cli.parse_overrides(config.load(args[0]), args[1:], _OPTIONS, prog=prog)
+    experiment, parsed = cli.parse_overrides(
+      config_file.load(args[0]), args[1:], _OPTIONS, prog=prog
+    )
     return cls(experiment, parsed.workdir, parsed.dry_run)
 
   def run(self) -> None:

@@ -15,7 +15,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
-from train import config as configs
+from train import config_file
 from train.config import Experiment
 from train.errors import BadInput
 from train.fields import changes
@@ -82,7 +82,7 @@ class Workdir:
       from train.images import before
 
       saved = before.converted(saved, str(self.config_file))
-    return configs.restored(saved, str(self.config_file))
+    return config_file.restored(saved, str(self.config_file))
 
   def about(self) -> dict[str, Any] | None:
     """What is known about the data; None where the folder holds no experiment, or an old one."""
@@ -122,7 +122,7 @@ class Workdir:
     except BadInput:
       self.release()
       raise
-    write_json(self.config_file, {"data": data, "about": about, **configs.saved(experiment)})
+    write_json(self.config_file, {"data": data, "about": about, **config_file.saved(experiment)})
 
   def check_data(self, data: str) -> None:
     """Raises BadInput unless the run was begun with these data."""

@@ -100,4 +100,4 @@ def test_torn_entries_neither_fail_nor_warn(tiny_run, train, tmp_path):
   status, _, err = train("evaluate", tiny_run, JAX_COMPILATION_CACHE_DIR=str(cache))
   assert status == 0 and not err
   # Each is gone, or was compiled and written anew (where that took long enough).
-  assert all(compile_cache._whole(e.read_bytes()) for e in entries if e.exists())
+  assert all(compile_cache.is_whole(e.read_bytes()) for e in entries if e.exists())
