@@ -6,7 +6,7 @@ RUN = runs/digits
 # Tests at a time, each file in one process.
 WORKERS ?= 2
 
-.PHONY: demo test lint format peers clean
+.PHONY: demo test test-slow lint format peers clean
 
 # Trains the digits experiment, tokenizer then prior, and prints where the pictures are.
 demo: $(VENV)/.train
@@ -14,6 +14,10 @@ demo: $(VENV)/.train
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+# What takes longer than about a minute.
+test-slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "slow and not gpu"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
