@@ -10,6 +10,7 @@ import dataclasses
 import io
 import pathlib
 import re
+import typing
 from typing import Annotated, Any, Self
 
 import tyro
@@ -71,12 +72,14 @@ def parse_overrides(
     name = option.split("=")[0].replace("-", "_").replace("__", "--", 1)
     if option.startswith("--") and name not in (*known, "--help"):
       raise BadInput(f"unknown field {option.split('=')[0]}{fields.nearest(name, known)}")
+  hints = typing.get_type_hints(type(experiment), include_extras=True)
   own = [f.name for f in dataclasses.fields(experiment) if f.name != "stages"]
   values = {name: getattr(experiment, name) for name in own}
+  kind_of = lambda name, value: type(value) if dataclasses.is_dataclass(value) else hints[name]
   columns = [
     *((name, kind, dataclasses.field(default=default)) for name, kind, default in options),
     *(
-      (name, Annotated[type(value), FlagConversionOff], _default(value))
+      (name, Annotated[kind_of(name, value), FlagConversionOff], _default(value))
       for name, value in (values | experiment.stages).items()
     ),
   ]

@@ -13,7 +13,9 @@ belongs to or in the config file itself; nothing lists them.
 
 import dataclasses
 import re
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tyro.conf import arg
 
 from train.errors import BadInput
 from train.fields import field
@@ -50,6 +52,7 @@ class Optimizer:
   """What every optimizer has."""
 
   learning_rate: float = field(2e-4, least=0)
+  """The learning rate after the warm-up."""
   warmup_steps: int = field(0, least=0)
   """Steps over which the learning rate rises from 0."""
   schedule: Literal["constant", "cosine", "linear", "step"] = field("constant")
@@ -111,8 +114,9 @@ class TrainingStage(Stage):
   average: float = field(0.0, least=0, most=0.9999999)
   """Decay of a running average of the parameters, which is evaluated and sampled from; 0: none."""
   dtype: Literal["float32", "bfloat16", "float64"] = field("float32")
-  """Of the computation; codes, statistics and losses stay float32 at least."""
+  """Precision of the computation; codes, statistics and losses stay float32 at least."""
   param_dtype: Literal["float32", "float64"] = field("float32")
+  """Precision of the parameters."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,8 +153,8 @@ class Parallel:
 class Experiment:
   """Stages in the order they run, over one source of data."""
 
-  name: str = field("experiment")
-  seed: int = field(0, least=0, most=2**31 - 1)
+  name: Annotated[str, arg(help="What the experiment is called.")] = field("experiment")
+  seed: Annotated[int, arg(help="Of all that is drawn.")] = field(0, least=0, most=2**31 - 1)
   data: Source = field(Source())
   stages: dict[str, Stage] = dataclasses.field(default_factory=dict)
   log: Log = field(Log())

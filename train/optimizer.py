@@ -34,7 +34,9 @@ class Adam(Optimizer):
   """Adam (arXiv 1412.6980)."""
 
   b1: float = field(0.9, least=0, most=1)
+  """Decay of the mean of the gradients."""
   b2: float = field(0.999, least=0, most=1)
+  """Decay of the mean of their squares."""
 
   def make(self, steps: int) -> optax.GradientTransformation:
     return optax.adamw(schedule_of(self, steps), self.b1, self.b2, weight_decay=0.0)
@@ -57,8 +59,11 @@ class SGD(Optimizer):
   """Stochastic gradient descent."""
 
   learning_rate: float = field(0.1, least=0)
+  """The learning rate after the warm-up."""
   momentum: float = field(0.9, least=0, most=1)
+  """Decay of the sum of the gradients; 0: none is kept."""
   nesterov: bool = field(False)
+  """Look ahead by the momentum (Nesterov's)."""
   weight_decay: float = field(0.0, least=0)
   """Times the weights, added to their gradient."""
 
