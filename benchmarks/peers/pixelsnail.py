@@ -21,15 +21,20 @@ class Normed(nn.Module):
     self.weight_v = nn.Parameter(torch.randn(shape) / math.sqrt(math.prod(shape[1:])))
     self.bias = nn.Parameter(torch.zeros(shape[0])) if bias else None
     self.masked, self.folded = masked, None
+    self.register_parameter("kernel", None)
+    if masked:
+      mask = torch.ones(shape[2:])
+      mask[-1, shape[3] // 2 :] = 0
+      self.register_buffer("mask", mask, persistent=False)
 
   def weight(self) -> torch.Tensor:
     if self.folded is not None:
       return self.folded
-    v = self.weight_v
+    v = self.weight_v if self.kernel is None else self.kernel
     if self.masked:
-      mask = torch.ones(v.shape[2:])
-      mask[-1, v.shape[3] // 2 :] = 0
-      v = v * mask
+      v = v * self.mask
+    if self.kernel is not None:
+      return v
     return v * (self.weight_g / v.flatten(1).norm(dim=1).view_as(self.weight_g))
 
   def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -90,10 +95,10 @@ class Gated(nn.Module):
 
 
 class Attention(nn.Module):
-  def __init__(self, queries: int, keys: int, channels: int, heads: int):
+  def __init__(self, queries: int, keys: int, channels: int, heads: int, dropout: float):
     super().__init__()
     self.query, self.key = Normed(channels, queries), Normed(channels, keys)
-    self.value, self.heads = Normed(channels, keys), heads
+    self.value, self.heads, self.dropout = Normed(channels, keys), heads, dropout
 
   def forward(self, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
     B, _, H, W = query.shape
@@ -105,6 +110,7 @@ class Attention(nn.Module):
     before = torch.ones(H * W, H * W).tril(-1)
     scores = (q @ k.transpose(2, 3) / math.sqrt(q.shape[-1])).masked_fill(before == 0, -1e4)
     weights = scores.softmax(-1) * (torch.arange(H * W) > 0)[:, None]
+    weights = F.dropout(weights, self.dropout, self.training)
     return (weights @ v).transpose(2, 3).reshape(B, -1, H, W)
 
 
@@ -119,7 +125,7 @@ class Block(nn.Module):
       self.key_resblock = Gated(2 * channels + 2, channels, 1, dropout)
       self.query_resblock = Gated(channels + 2, channels, 1, dropout)
       width = channels // 2
-      self.causal_attention = Attention(channels + 2, 2 * channels + 2, width, heads=8)
+      self.causal_attention = Attention(channels + 2, 2 * channels + 2, width, 8, dropout)
       self.out_resblock = Gated(channels, channels, 1, dropout, extra=width)
     else:
       self.out = centred(channels + 2, channels, 1)
@@ -206,6 +212,15 @@ class PixelSNAIL(nn.Module):
     """Computes every kernel once, where rosinality's does so in every call."""
     for layer in self.normed():
       layer.folded = layer.weight().detach()
+
+  def unnormalise(self) -> None:
+    """Trains plain kernels from here on, and one bias where two are added: vqlab's network."""
+    for layer in self.normed():
+      layer.kernel = nn.Parameter(layer.weight().detach())
+      del layer.weight_g, layer.weight_v
+    for module in self.modules():
+      if isinstance(module, Gated) and hasattr(module, "aux_conv"):
+        module.aux_conv.conv.bias = None
 
   def normed(self) -> Iterator[Normed]:
     return (m for m in self.modules() if isinstance(m, Normed))

@@ -26,7 +26,7 @@ from jax.typing import DTypeLike
 
 from vqlab import quantize
 from vqlab.autoencoders.discrete import Losses, Output, check, decode, encode, forward, losses
-from vqlab.nn import ConvTranspose, ResidualBlock, at_least_float32
+from vqlab.nn import Conv, ConvTranspose, Dense, ResidualBlock, at_least_float32
 
 __all__ = ["VQVAE", "Losses", "Output", "decode", "encode", "forward", "losses"]
 
@@ -62,10 +62,10 @@ class VQVAE(nn.Module):
     types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
     blocks = range(self.num_residual_blocks)
     ups = [self.channels] * (self.num_downsamples - 1) + [self.image_channels]
-    self.down = [nn.Conv(self.channels, (4, 4), 2, **types) for _ in range(self.num_downsamples)]
+    self.down = [Conv(self.channels, 4, 2, **types) for _ in range(self.num_downsamples)]
     self.encoder_blocks = [ResidualBlock(self.residual_channels, **types) for _ in blocks]
-    self.to_codes = nn.Dense(self.codes_per_position * self.code_dim, **types)
-    self.from_codes = nn.Conv(self.channels, (3, 3), **types)
+    self.to_codes = Dense(self.codes_per_position * self.code_dim, **types)
+    self.from_codes = Conv(self.channels, **types)
     self.decoder_blocks = [ResidualBlock(self.residual_channels, **types) for _ in blocks]
     self.up = [ConvTranspose(features, **types) for features in ups]
 

@@ -32,7 +32,7 @@ from jax.typing import DTypeLike
 
 from vqlab import quantize
 from vqlab.autoencoders.discrete import Losses, Output, check, decode, encode, forward, losses
-from vqlab.nn import ConvTranspose, ResidualBlock, at_least_float32
+from vqlab.nn import Conv, ConvTranspose, Dense, ResidualBlock, at_least_float32
 
 __all__ = ["VQVAE2", "Losses", "Output", "decode", "encode", "forward", "losses"]
 
@@ -53,8 +53,8 @@ class _Encoder(nn.Module):
     for i in range(self.num_downsamples):
       # The first is half as wide, and so is a single one.
       width = self.channels // 2 if i == 0 else self.channels
-      x = nn.relu(nn.Conv(width, (4, 4), (2, 2), name=f"down_{i}", **types)(x))
-    x = nn.Conv(self.channels, (3, 3), name="conv", **types)(x)
+      x = nn.relu(Conv(width, 4, 2, name=f"down_{i}", **types)(x))
+    x = Conv(self.channels, name="conv", **types)(x)
     for i in range(self.num_residual_blocks):
       x = ResidualBlock(self.residual_channels, name=f"block_{i}", **types)(x)
     return nn.relu(x)
@@ -74,7 +74,7 @@ class _Decoder(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-    x = nn.Conv(self.channels, (3, 3), name="conv", **types)(x)
+    x = Conv(self.channels, name="conv", **types)(x)
     for i in range(self.num_residual_blocks):
       x = ResidualBlock(self.residual_channels, name=f"block_{i}", **types)(x)
     for i in range(self.num_upsamples):
@@ -135,7 +135,7 @@ class VQVAE2(nn.Module):
     sizes = (self.channels, self.residual_channels, self.num_residual_blocks)
     bottom = self.num_levels - 1
     self.encoders = [_Encoder(*sizes, n, **types) for n in self.downsamples]
-    self.to_codes = [nn.Dense(self.code_dim, **types) for _ in self.downsamples]
+    self.to_codes = [Dense(self.code_dim, **types) for _ in self.downsamples]
     self.decoders = [
       _Decoder(self.image_channels if l == bottom else self.code_dim, *sizes, n, **types)
       for l, n in enumerate(self.downsamples)

@@ -3,7 +3,8 @@
 from vqlab.nn.attention import AttentionCache, CausalAttention
 from vqlab.nn.causal import CausalConv, shift_down, shift_right
 from vqlab.nn.codes import CodeConv
-from vqlab.nn.conv import ConvTranspose, ResidualBlock, conv_transpose
+from vqlab.nn.conv import Conv, ConvTranspose, ResidualBlock, conv_transpose
+from vqlab.nn.dense import Dense, product
 from vqlab.nn.dtypes import at_least_float32
 from vqlab.nn.gated import GatedResidual, glu
 from vqlab.nn.norm import BatchNorm
@@ -15,7 +16,9 @@ __all__ = [
   "CausalAttention",
   "CausalConv",
   "CodeConv",
+  "Conv",
   "ConvTranspose",
+  "Dense",
   "GatedResidual",
   "ResidualBlock",
   "StrictCausalConvs",
@@ -23,6 +26,7 @@ __all__ = [
   "at_least_float32",
   "conv_transpose",
   "glu",
+  "product",
   "shift_down",
   "shift_right",
   "strict_conv",

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
+from vqlab.nn.dense import Dense
 from vqlab.nn.dtypes import at_least_float32
 
 
@@ -53,8 +54,8 @@ class CausalAttention(nn.Module):
         f"num_heads is {self.num_heads}; it must divide the {self.features} attention channels"
       )
     types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-    self.query = nn.Dense(self.features, **types)
-    self.key_value = nn.Dense(2 * self.features, **types)  # the keys first
+    self.query = Dense(self.features, **types)
+    self.key_value = Dense(2 * self.features, **types)  # the keys first
     self.drop = nn.Dropout(self.dropout)
 
   def __call__(self, query: jax.Array, key: jax.Array, *, train: bool = False) -> jax.Array:

@@ -5,6 +5,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
+from vqlab.nn.dense import Dense
+
 
 def glu(x: jax.Array) -> jax.Array:
   """Gated linear unit (Dauphin et al. 2016): [..., 2C] -> [..., C]; the first half is linear."""
@@ -41,5 +43,5 @@ class GatedResidual(nn.Module):
   def _layer(self, name: str, features: int) -> nn.Module:
     types = {"dtype": self.dtype, "param_dtype": self.param_dtype, "name": name}
     if self.kernel_size == 1:
-      return nn.Dense(features, **types)
+      return Dense(features, **types)
     return nn.Conv(features, (self.kernel_size, self.kernel_size), padding="SAME", **types)

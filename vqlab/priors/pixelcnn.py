@@ -37,6 +37,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from vqlab.nn.causal import CausalConv, shift_down, shift_right
+from vqlab.nn.dense import Dense, product
 from vqlab.priors.conditions import Conditions
 
 
@@ -78,9 +79,9 @@ class _GatedLayer(nn.Module):
     # far above arrive 2**-L as strong, and what they decide is not learned at all.
     init = nn.initializers.variance_scaling(4.0, "fan_in", "truncated_normal")
     self.vertical = CausalConv(2 * C, above=r, left=r, right=r, kernel_init=init, **types)
-    self.link = nn.Dense(2 * C, use_bias=False, **types)
+    self.link = Dense(2 * C, use_bias=False, **types)
     self.horizontal = CausalConv(2 * C, left=r, **types)
-    self.residual = nn.Dense(C, **types)
+    self.residual = Dense(C, **types)
     self.drop = nn.Dropout(self.dropout)
 
   def __call__(
@@ -168,7 +169,7 @@ class PixelCNN(nn.Module):
     self.layers = [
       _GatedLayer(C, self._radius, self.dropout, dtype, self.param_dtype) for _ in range(L)
     ]
-    self.to_hidden = nn.Dense(self.hidden, **types)
+    self.to_hidden = Dense(self.hidden, **types)
     if G > 1:
       init = nn.initializers.normal(G**-0.5)
       self.embed_earlier = nn.Embed((G - 1) * K, self.hidden, embedding_init=init, **types)
@@ -308,7 +309,7 @@ class PixelCNN(nn.Module):
     kernel = jax.lax.dynamic_index_in_dim(self.out_kernel, g, keepdims=False)
     bias = jax.lax.dynamic_index_in_dim(self.out_bias, g, keepdims=False)
     dtype = self._logits_dtype
-    return nn.relu(hidden).astype(dtype) @ kernel.astype(dtype) + bias.astype(dtype)
+    return product(nn.relu(hidden).astype(dtype), kernel.astype(dtype)) + bias.astype(dtype)
 
   @property
   def _logits_dtype(self) -> DTypeLike:

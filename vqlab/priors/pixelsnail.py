@@ -35,6 +35,7 @@ from jax.typing import ArrayLike, DTypeLike
 from vqlab.nn import checks
 from vqlab.nn.attention import AttentionCache
 from vqlab.nn.codes import CodeConv
+from vqlab.nn.dense import Dense
 from vqlab.nn.dtypes import at_least_float32
 from vqlab.nn.gated import GatedResidual, glu
 from vqlab.nn.strict import StrictCausalConvs, strict_conv
@@ -137,7 +138,7 @@ class PixelSNAIL(nn.Module):
     # A new model's logits are nearly uniform: their variance is a hundredth of the inputs'.
     init = nn.initializers.variance_scaling(0.01, "fan_in", "normal")
     logits = {"dtype": self.logits_dtype, "param_dtype": self.param_dtype}
-    self.to_logits = nn.Dense(self.num_codes, kernel_init=init, **logits)
+    self.to_logits = Dense(self.num_codes, kernel_init=init, **logits)
     if self.num_classes:
       # Large enough to matter to a gate from the first step on: labels are learned late otherwise.
       init = nn.initializers.normal(0.5)

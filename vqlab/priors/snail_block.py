@@ -9,6 +9,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from vqlab.nn.attention import AttentionCache, CausalAttention
+from vqlab.nn.dense import Dense
 from vqlab.nn.gated import GatedResidual
 
 
@@ -44,7 +45,7 @@ class SnailBlock(nn.Module):
       )
       self.out = GatedResidual(**gated)
     else:
-      self.out = nn.Dense(self.channels, **types)
+      self.out = Dense(self.channels, **types)
 
   def __call__(self, first: jax.Array, x: jax.Array, places: jax.Array, train: bool) -> jax.Array:
     """Whole maps: the block's input, its last layer's output, coordinates -> [B, H, W, C]."""
