@@ -66,6 +66,7 @@ def test_bytes_are_scaled_and_bfloat16_gives_float32_logits(params):
   np.testing.assert_allclose(rough, exact, atol=0.1)
 
 
+@pytest.mark.slow
 def test_score_tells_good_samples_from_bad(digits):
   (images, labels), (real, real_labels) = digits
   options = {"model": TINY, "num_steps": 150, "batch_size": 64, "optimizer": ADAM}

@@ -72,6 +72,7 @@ def test_another_number_of_heads():
     pixelsnail_model(model.state_dict(), num_heads=3)
 
 
+@pytest.mark.slow
 def test_full_size_top():
   model = generic((8, 8))
   assert counts(model) == (84_873_280, 226)

@@ -98,7 +98,7 @@ def test_other_tasks_on_all_devices_equal_one_in_float64(data_dir, kind):
     assert_same(many, states[0], tolerance=1e-10)
 
 
-@pytest.mark.parametrize("stage", ["tokenizer", "prior"])
+@pytest.mark.parametrize("stage", [pytest.param("tokenizer", marks=pytest.mark.slow), "prior"])
 def test_gradients_agree_in_float32(data_dir, stage):
   """Seen in Adam's first moment after a step, a tenth of the gradient."""
   task = untrained(experiment(data_dir, "float32"))[stage]
@@ -157,6 +157,7 @@ def test_two_processes_equal_one(double, environment, data_dir, tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_fit_by_pmap(tiny_run, train, tmp_path):
   folder = tmp_path / "pmap"
   args = ("fit", TINY, "--workdir", folder, "--parallel.mode", "pmap")
@@ -165,6 +166,7 @@ def test_fit_by_pmap(tiny_run, train, tmp_path):
   close_to(tiny_run, folder)
 
 
+@pytest.mark.slow
 def test_fit_in_two_processes(tiny_run, environment, tmp_path):
   logs = fit_in_two_processes(TINY, tmp_path / "two", environment)
   close_to(tiny_run, tmp_path / "two")

@@ -90,6 +90,7 @@ def test_the_sweep_removes_torn_entries_and_no_others(tmp_path):
   assert compile_cache.sweep(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_torn_entries_neither_fail_nor_warn(tiny_run, train, tmp_path):
   cache = tmp_path / "cache"
   first, _, err = train("evaluate", tiny_run, JAX_COMPILATION_CACHE_DIR=str(cache))

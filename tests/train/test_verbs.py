@@ -66,6 +66,7 @@ def test_evaluate_gives_the_figures_anew(tiny_run, evaluated):
   assert "judge, on samples" in out and "right" in out
 
 
+@pytest.mark.slow
 def test_evaluate_on_eight_devices_gives_the_same(tiny_run, train, evaluated):
   _, one, _ = evaluated
   status, many, err = train("evaluate", tiny_run, JAX_NUM_CPU_DEVICES="8")
