@@ -114,8 +114,7 @@ def step_of(
     def share(params):
       total, (rest_, totals) = loss(params, rest, context, batch, key, axis_name=axis_name)
       count = metrics.across(total.count, axis_name)
-      # A part in which nothing counts adds nothing.
-      return total.sum / jnp.where(count > 0, count, 1), (count, rest_, totals)
+      return total.sum / _unless_zero(count), (count, rest_, totals)
 
     (value, (count, rest, totals)), grads = jax.value_and_grad(share, has_aux=True)(params)
     value, totals, grads = metrics.across((value, totals, grads), axis_name)
@@ -135,7 +134,7 @@ def step_of(
 
     rest, (counts, means, totals, given) = jax.lax.scan(part, rest, jax.tree.map(cut, batch))
     count = jnp.sum(counts)
-    weigh = lambda x: jnp.tensordot((counts / count).astype(x.dtype), x, 1)
+    weigh = lambda x: jnp.tensordot((counts / _unless_zero(count)).astype(x.dtype), x, 1)
     whole = lambda x: jnp.moveaxis(x, 0, 1).reshape(-1, *x.shape[2:])
     rest = jax.tree.map(whole, given) if update else rest
     return count, rest, jax.tree.map(weigh, means), jax.tree.map(lambda x: jnp.sum(x, 0), totals)
@@ -154,6 +153,11 @@ def step_of(
     return State(state.step + 1, params, opt_state, rest), figures
 
   return step
+
+
+def _unless_zero(count: jax.Array) -> jax.Array:
+  """What a sum is divided by: that of examples none of which counts is 0."""
+  return jnp.where(count > 0, count, 1)
 
 
 def keys_of(key: jax.Array, batch: dict[str, jax.Array]) -> jax.Array:

@@ -93,8 +93,8 @@ class Run:
         f"{self.folder}: the experiment {self.config.name!r} has no stage of the kind "
         f"{kind.__name__}"
       )
-    done = [name for name in names if name in self.stages] or [self.needs(names[0])]
-    return self.stages[done[-1]]
+    self.needs(names[0])
+    return self.stages[[name for name in names if name in self.stages][-1]]
 
   def needs(self, name: str) -> None:
     """Raises BadInput unless a stage is finished."""

@@ -11,7 +11,7 @@ a seed and a position, so that a run resumes from its step alone, on any number 
         return {"clip": clips, "label": labels}
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -121,9 +121,3 @@ def _mixed(x: np.ndarray) -> np.ndarray:
   x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
   x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
   return x ^ (x >> np.uint64(31))
-
-
-def concatenated(parts: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
-  """Batches' arrays, end to end, without what filled up the last one."""
-  kept = [{k: v[part["mask"]] for k, v in part.items()} for part in parts]
-  return {name: np.concatenate([part[name] for part in kept]) for name in kept[0]}
