@@ -77,9 +77,8 @@ class Codes(Examples):
     return {"codes": tuple(c[indices] for c in codes), "label": labels[indices]}
 
 
-@pytest.mark.parametrize(
-  "kind", ["codes", *(pytest.param(k, marks=pytest.mark.slow) for k in ("hierarchy", "classifier"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["codes", "hierarchy", "classifier"])
 def test_other_tasks_on_all_devices_equal_one_in_float64(data_dir, kind):
   """Two levels' codebooks, batches with tuples of codes (by pmap as well), shifted images."""
   name, base = {
@@ -98,7 +97,8 @@ def test_other_tasks_on_all_devices_equal_one_in_float64(data_dir, kind):
     assert_same(many, states[0], tolerance=1e-10)
 
 
-@pytest.mark.parametrize("stage", [pytest.param("tokenizer", marks=pytest.mark.slow), "prior"])
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["tokenizer", "prior"])
 def test_gradients_agree_in_float32(data_dir, stage):
   """Seen in Adam's first moment after a step, a tenth of the gradient."""
   task = untrained(experiment(data_dir, "float32"))[stage]
@@ -131,6 +131,7 @@ if jax.process_index() == 0:
 """
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(double, environment, data_dir, tmp_path):
   from train.checkpoint import leaves_by_path
 

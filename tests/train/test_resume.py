@@ -145,7 +145,7 @@ def test_keeps_the_latest_and_the_best(tiny_run):
     assert record["figures"][figure] == scores[best]
 
 
-@pytest.mark.parametrize("damage", ["truncated", "missing"])
+@pytest.mark.parametrize("damage", ["truncated", pytest.param("missing", marks=pytest.mark.slow)])
 def test_a_checkpoint_cut_off_half_way_gives_way_to_the_one_before(
   tiny_run, train, tmp_path, damage, prepared
 ):
@@ -219,6 +219,7 @@ def test_other_data_is_refused(here, tmp_path):
   assert status == 2 and "was begun with other data (folder/" in err and err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_an_uncommitted_checkpoint_is_not_restored(tiny_run, train, tmp_path, prepared):
   folder = tmp_path / "uncommitted"
   shutil.copytree(tiny_run, folder)

@@ -73,6 +73,7 @@ def test_it_learns_and_shows_it(mlvae_run):
   assert max(map(len, out.splitlines())) <= 110
 
 
+@pytest.mark.slow
 def test_evaluate_says_the_same(mlvae_run, data_dir, monkeypatch):
   folder, _ = mlvae_run
   monkeypatch.setenv("TFDS_DATA_DIR", str(data_dir))
