@@ -1,6 +1,7 @@
 """Telling whether the files a prepared dataset was made from are still the same."""
 
 import hashlib
+import os
 import pathlib
 import re
 from collections.abc import Iterable
@@ -26,9 +27,6 @@ def fingerprint(
     except OSError as error:  # such as a link to nowhere
       raise BadInput(f"{file}: can't be read ({error.strerror}); remove or replace it") from error
     relative = file.relative_to(root).as_posix()
-    # Names that are not UTF-8 are still names.
-    digest.update(
-      f"{relative}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode(errors="surrogateescape")
-    )
+    digest.update(os.fsencode(f"{relative}\0{stat.st_size}\0{stat.st_mtime_ns}\n"))
   readable = re.sub(r"[^A-Za-z0-9]+", "_", root.resolve().name).strip("_") or "root"
   return f"{readable[:40]}-{digest.hexdigest()[:16]}"

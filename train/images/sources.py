@@ -83,8 +83,8 @@ class _Built(Images):
 
     # Of a subclass, in a config file say, the builder is that of the class here.
     name = next(cls.__name__ for cls in type(self).__mro__ if _Built in cls.__bases__).lower()
-    module = importlib.import_module(f"train.images.builders.{name}.{name}_dataset_builder")
-    return prepare.prepare(name, module.Builder, lambda: module.config(self), self.dir)
+    module = importlib.import_module(f"train.images.builders.{name}")
+    return prepare.prepare(module.Builder, module.config(self), self.dir)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +137,7 @@ class Omniglot(_Built):
   """Part of the alphabets held out, where images_evaluation is not there: rounded, but at least
   one of them."""
   eval_alphabets: str = field("")
-  """Alphabets held out, separated by commas; empty: as eval_fraction says."""
+  """Alphabets held out, separated by commas; empty: images_evaluation, or as eval_fraction says."""
 
   inverted = True
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from train.images.builders.digits.digits_dataset_builder import upsample
+from train.images.builders.digits import upsample
 from train.images.sources import Digits
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from train.errors import BadInput
-from train.images.builders.idx.idx_dataset_builder import FILES, read_idx
+from train.images.builders.idx import FILES, read_idx
 from train.images.sources import Idx
 
 

@@ -49,7 +49,7 @@ def write_dataset(root, *, splits=("train", "test"), features=None, growth=0, un
     def _generate_examples(self):
       raise NotImplementedError  # abstract in TFDS
 
-  return prepare.prepare("outside", Outside, lambda: None, str(root))
+  return prepare.prepare(Outside, None, str(root))
 
 
 def outside(root, **fields):

@@ -16,9 +16,10 @@ from train.images.sources import Digits
 _SIDE, _SCALE = 8, 4
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
+class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   """1,437 digits to train on, 360 (a fifth, stratified) to test on."""
 
+  name = "digits"
   VERSION = tfds.core.Version("1.0.0")
 
   def _info(self) -> tfds.core.DatasetInfo:
@@ -28,7 +29,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         "label": tfds.features.ClassLabel(num_classes=10),
       }
     )
-    return self.dataset_info_from_configs(features=features, supervised_keys=("image", "label"))
+    return tfds.core.DatasetInfo(builder=self, features=features)
 
   def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
     # Slow to import, and needed only here.

@@ -1,1 +1,0 @@
-"""scikit-learn's handwritten digits, as smooth 32x32 images."""

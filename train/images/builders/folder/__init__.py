@@ -1,1 +1,0 @@
-"""Images in a folder, a subfolder a class."""

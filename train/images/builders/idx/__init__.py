@@ -1,1 +1,0 @@
-"""Images and labels in the idx files of MNIST."""

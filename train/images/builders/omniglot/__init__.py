@@ -1,1 +1,0 @@
-"""Omniglot: handwritten characters of many alphabets, a class a character."""
