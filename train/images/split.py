@@ -41,8 +41,8 @@ class ImageSplit(Examples):
     self._channels = source.channels or (1 if depth == 1 else 3)
     label = features.get("label")
     self._labelled = isinstance(label, tfds.features.ClassLabel)
-    self.num_classes = (label.num_classes or 0) if self._labelled else 0
-    self.class_names = tuple(label.names) if self.num_classes else ()
+    self.class_names = tuple(label.names) if self._labelled and label.num_classes else ()
+    self.num_classes = len(self.class_names)
     self._cache: tuple[np.ndarray, np.ndarray] | None = None
     self.image_shape = self._image(records[0]["image"]).shape
     size = len(self) * int(np.prod(self.image_shape))
@@ -65,7 +65,7 @@ class ImageSplit(Examples):
     if self._cache is not None:
       images, labels = self._cache
       return {"image": images[indices], "label": labels[indices]}
-    records = self._records.__getitems__([int(i) for i in indices])
+    records = self._records.__getitems__(np.asarray(indices).tolist())
     images = np.empty((len(records), *self.image_shape), np.uint8)
     labels = np.zeros(len(records), np.int32)
     for row, record in enumerate(records):
@@ -83,23 +83,22 @@ class ImageSplit(Examples):
   def variance(self) -> float:
     """Of the first images' pixels, in [0, 1]: of at most 1,024, of fewer where they are large."""
     count = min(len(self), max(16, min(1024, _PIXELS // int(np.prod(self.image_shape)))))
-    total = squares = size = 0  # whole numbers: exact, whatever the parts
-    for first in range(0, count, 16):
-      part = self.read(np.arange(first, min(first + 16, count)))["image"]
-      part = part.astype(np.int64)
-      total, squares, size = total + part.sum(), squares + np.square(part).sum(), size + part.size
-    mean = int(total) / size
-    return max((int(squares) / size - mean**2) / 255**2, 1e-6)
+    images = self.read(np.arange(count))["image"]
+    mean = int(images.sum()) / images.size  # of whole numbers: exact
+    squares = int(np.square(images, dtype=np.uint16).sum())
+    return max((squares / images.size - mean**2) / 255**2, 1e-6)
 
   def labels(self) -> np.ndarray:
     """int32[len] of all examples, 0 where there are none; decodes no image."""
     if self._cache is not None:
       return self._cache[1].copy()
     labels = np.zeros(len(self), np.int32)
-    for i in range(0, len(self) if self._labelled else 0, _CHUNK):
-      chunk = list(range(len(self))[i : i + _CHUNK])
-      labels[chunk] = [example["label"] for example in self._records.__getitems__(chunk)]
+    for chunk in self._chunks() if self._labelled else ():
+      labels[chunk] = [example["label"] for example in self._records.__getitems__(chunk.tolist())]
     return labels
+
+  def _chunks(self) -> list[np.ndarray]:
+    return np.split(np.arange(len(self)), range(_CHUNK, len(self), _CHUNK))
 
   def _image(self, stored: bytes | np.ndarray) -> np.ndarray:
     """uint8[H, W, C] of an encoded image, or of an array where the dataset stores those."""
@@ -114,19 +113,12 @@ class ImageSplit(Examples):
     images = np.empty((len(self), *self.image_shape), np.uint8)
     labels = np.empty(len(self), np.int32)
 
-    def read(chunk: range) -> None:
-      found, part = self.read(np.arange(chunk.start, chunk.stop)), slice(chunk.start, chunk.stop)
-      images[part], labels[part] = found["image"], found["label"]
+    def read(chunk: np.ndarray) -> None:
+      images[chunk], labels[chunk] = self.read(chunk).values()
 
-    chunks = [range(len(self))[i : i + _CHUNK] for i in range(0, len(self), _CHUNK)]
     small = np.prod(self.image_shape) < _BYTES_WORTH_A_THREAD
     with ThreadPoolExecutor(1 if small else max(1, self._source.num_threads)) as threads:
-      try:
-        for _ in threads.map(read, chunks):
-          pass
-      except BaseException:
-        threads.shutdown(cancel_futures=True)  # don't decode the rest first
-        raise
+      list(threads.map(read, self._chunks()))
     return images, labels
 
 
@@ -183,22 +175,20 @@ def _split_names(source: Images, info: Any, dataset: str) -> dict[str, str]:
         f"data.{field}: {dataset} has no split {' or '.join(defaults)}; name one of {listed}"
       )
     try:
-      count = info.splits[name].num_examples
-    except (ValueError, KeyError) as error:
-      raise BadInput(
-        f"data.{field}: {dataset} has no split {name!r}; name one of {listed}, or a part of one "
-        "such as train[:90%]"
-      ) from error
-    if not count:
-      raise BadInput(f"data.{field}: {name} of {dataset} is empty; name one of {listed}")
-    return name
+      if info.splits[name].num_examples:
+        return name
+    except (ValueError, KeyError):
+      pass
+    raise BadInput(
+      f"data.{field}: {dataset} has nothing in a split {name!r}; name one of {listed}, or a part "
+      "of one such as train[:90%]"
+    )
 
   names = {
     "train": name_of("train_split", "train"),
     "eval": name_of("eval_split", "validation", "test"),
   }
-  used = " ".join(names.values())
-  if source.test_split or (there.get("test") and "test" not in used):
+  if source.test_split or (there.get("test") and "test" not in " ".join(names.values())):
     names["test"] = name_of("test_split", "test")
   return names
 
