@@ -1,5 +1,6 @@
 """Encodes the whole data set with a frozen tokenizer into shards that prior stages read."""
 
+import contextlib
 import dataclasses
 import hashlib
 import pathlib
@@ -78,15 +79,15 @@ def _write(
   if jax.process_index() == 0:
     shards.begin(folder, description)
   parallel.wait_for_all(f"{folder.name} codes begun")
-  title = f"extract {folder.name}"
-  bar = Bar(title, 0, description.num_shards, quiet=jax.process_index() > 0)
+  quiet = jax.process_index() > 0
+  bar = Bar(f"extract {folder.name}", 0, description.num_shards, quiet=quiet)
 
   def between(number: int) -> None:
     if stop():
       raise Preempted("extract stopped between two shards")
     bar.update(number, {})
 
-  try:
+  with contextlib.closing(bar):
     shards.write(
       folder,
       description,
@@ -96,8 +97,6 @@ def _write(
       process_count=jax.process_count(),
     )
     bar.update(description.num_shards, {})
-  finally:
-    bar.close()
 
 
 def _figures(splits: Splits) -> dict[str, float]:
@@ -136,26 +135,16 @@ def _encoder(
   )
 
   def of(indices: range) -> tuple[Sequence[np.ndarray], np.ndarray]:
-    parts, waiting = [], None
+    parts = []  # fetched when all are on their way
     for batch in batches_of(examples, indices, size):
-      labels = batch.get("label", np.zeros(size, np.int32))
       given = {name: x for name, x in batch.items() if name in coder.spec}
-      out = encode(on_devices, jax.device_put(given, split)), labels, batch["mask"]
-      if waiting is not None:  # one late: the devices go on meanwhile
-        parts.append(_fetched(*waiting))
-      waiting = out
-    parts.append(_fetched(*waiting))
-    levels = zip(*(levels for levels, _ in parts), strict=True)
-    return [np.concatenate(level) for level in levels], np.concatenate([l for _, l in parts])
+      labels = batch.get("label", np.zeros(size, np.int32))
+      parts.append((*encode(on_devices, jax.device_put(given, split)), labels))
+    # Without what filled up the last batch.
+    *levels, labels = (np.concatenate(x)[: len(indices)] for x in zip(*parts, strict=True))
+    return levels, labels
 
   return of
-
-
-def _fetched(
-  levels: tuple[jax.Array, ...], labels: np.ndarray, mask: np.ndarray
-) -> tuple[list[np.ndarray], np.ndarray]:
-  """What a batch gave, without what filled it up."""
-  return [np.asarray(level)[mask] for level in levels], labels[mask]
 
 
 def _fingerprint(trained: Tokenizer) -> str:

@@ -1,6 +1,6 @@
 """Drawing from a run's priors, some at a time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -38,12 +38,12 @@ def of_run(run: Run, *last: tuple[Any, Any]) -> Generator:
   """
   done = run.the(TokenizerStage)
   coder = done.stage.coder(run.about)
-  priors = [s for s in run.stages.values() if isinstance(s.stage, LikelihoodStage)]
-  if not last and len(priors) < len(coder.shapes):
+  if not last:
     run.the(LikelihoodStage)  # says so where there is none
-    kind = lambda name: isinstance(run.config.stages[name], LikelihoodStage)
-    missing = [n for n in run.config.stages if kind(n) and n not in run.stages]
-    run.needs(missing[0])
+    for name, stage in run.config.stages.items():
+      if isinstance(stage, LikelihoodStage):
+        run.needs(name)
+  priors = [s for s in run.stages.values() if isinstance(s.stage, LikelihoodStage)]
   models = [*((p.model, p.learned.params) for p in priors), *last]
   levels = tuple(
     generation.Level(*of, shape) for of, shape in zip(models, coder.shapes, strict=False)
@@ -72,22 +72,14 @@ def draw(
     upper, given: as `generation.sample_codes` takes them, of all B samples.
     options: temperature, top_k, top_p.
   """
-  parts = list(_some_at_a_time(generator, key, labels, upper, given, options))
-  levels = zip(*(part.codes for part in parts), strict=True)
-  outputs = np.concatenate([part.outputs for part in parts])
-  return Drawn(outputs, tuple(map(np.concatenate, levels)))
-
-
-def _some_at_a_time(generator, key, labels, upper, given, options) -> Iterator[Drawn]:
   positions = sum(int(np.prod(level.shape)) for level in generator.levels)
   at_once = max(1, min(_SAMPLES_AT_ONCE, _POSITIONS_AT_ONCE // positions, len(labels)))
-  decode = jax.jit(generator.coder.decode)
+  decode, parts = jax.jit(generator.coder.decode), []
   for first in range(0, len(labels), at_once):
-    count = min(at_once, len(labels) - first)
 
-    def part(x: np.ndarray, first: int = first, count: int = count) -> np.ndarray:
-      x = np.asarray(x)[first : first + count]
-      return np.pad(x, ((0, at_once - count),) + ((0, 0),) * (x.ndim - 1))  # one compiled shape
+    def part(x: np.ndarray, first: int = first) -> np.ndarray:
+      x = np.asarray(x)[first : first + at_once]
+      return np.pad(x, ((0, at_once - len(x)),) + ((0, 0),) * (x.ndim - 1))  # one compiled shape
 
     sample = generation.sample_images(
       key,
@@ -100,5 +92,7 @@ def _some_at_a_time(generator, key, labels, upper, given, options) -> Iterator[D
       first_index=first,
       **options,
     )
-    codes = tuple(np.asarray(c)[:count] for c in sample.codes)
-    yield Drawn(generator.coder.outputs(sample.images)[:count], codes)
+    parts.append((generator.coder.outputs(sample.images), *sample.codes))
+  # Without what filled up the last part.
+  outputs, *codes = (np.concatenate(x)[: len(labels)] for x in zip(*parts, strict=True))
+  return Drawn(outputs, tuple(codes))

@@ -55,7 +55,24 @@ class PixelSNAILStage(LikelihoodStage):
       )
     above = [s for s in run.stages.values() if is_prior(s.stage)]
     level, shapes, num_classes = len(above), coder.shapes, self.num_classes(run.about)
-    model = self.model(num_codes=coder.num_codes, num_classes=num_classes, level=level)
+    model = priors.PixelSNAIL(
+      num_codes=coder.num_codes,
+      num_classes=num_classes,
+      upper_codes=(coder.num_codes,) * level,
+      channels=self.channels,
+      res_channels=self.res_channels,
+      num_blocks=self.num_blocks,
+      num_res_blocks=self.num_res_blocks,
+      kernel_size=self.kernel_size,
+      attention=self.attention,
+      num_heads=self.num_heads,
+      dropout=self.dropout,
+      num_out_blocks=self.num_out_blocks,
+      num_cond_blocks=self.num_cond_blocks if level else 0,
+      cond_channels=self.cond_channels,
+      dtype=jnp.dtype(self.dtype),
+      param_dtype=jnp.dtype(self.param_dtype),
+    )
 
     def inputs(context: Any, batch: Batch) -> tuple[jax.Array, priors.Conditions]:
       labels = batch["label"] if num_classes else None
@@ -98,25 +115,4 @@ class PixelSNAILStage(LikelihoodStage):
         "label": jax.ShapeDtypeStruct((), np.int32),
       },
       report=report,
-    )
-
-  def model(self, *, num_codes: int, num_classes: int, level: int) -> priors.PixelSNAIL:
-    """The network of a level, counted from the top."""
-    return priors.PixelSNAIL(
-      num_codes=num_codes,
-      num_classes=num_classes,
-      upper_codes=(num_codes,) * level,
-      channels=self.channels,
-      res_channels=self.res_channels,
-      num_blocks=self.num_blocks,
-      num_res_blocks=self.num_res_blocks,
-      kernel_size=self.kernel_size,
-      attention=self.attention,
-      num_heads=self.num_heads,
-      dropout=self.dropout,
-      num_out_blocks=self.num_out_blocks,
-      num_cond_blocks=self.num_cond_blocks if level else 0,
-      cond_channels=self.cond_channels,
-      dtype=jnp.dtype(self.dtype),
-      param_dtype=jnp.dtype(self.param_dtype),
     )

@@ -55,6 +55,11 @@ class Description:
   def shard(self, folder: pathlib.Path, number: int) -> pathlib.Path:
     return folder / f"{number:05d}-of-{self.num_shards:05d}.array_record"
 
+  def indices(self, number: int) -> range:
+    """Of the examples in a shard."""
+    first = number * self.shard_size
+    return range(first, min(first + self.shard_size, self.examples))
+
 
 def begin(folder: pathlib.Path, description: Description) -> None:
   """Makes a folder ready for `write`: shards of another description, or damaged, are removed.
@@ -93,7 +98,6 @@ def write(
 
   Raises:
     BadInput: a file can't be written.
-    ValueError: codes are not of the shape or in the range described.
   """
   for round_first in range(0, description.num_shards, process_count):
     between(round_first)
@@ -101,42 +105,25 @@ def write(
     target = description.shard(folder, number)
     if number >= description.num_shards or target.exists():
       continue
-    first = number * description.shard_size
-    indices = range(first, min(first + description.shard_size, description.examples))
-    records = _records(description, indices, *encode(indices))
+    indices = description.indices(number)
+    records = np.empty(len(indices), description.record)
+    codes, labels = encode(indices)
+    records["index"], records["label"] = indices, labels
+    for l, values in enumerate(codes):
+      records[f"level_{l}"] = values
     with whole(target) as temporary:
       _write_shard(temporary, records)
 
 
 def _is_whole(folder: pathlib.Path, description: Description, number: int) -> bool:
   """Whether a shard holds the examples that it should, every one of them readable."""
-  path = description.shard(folder, number)
-  if not path.is_file():
-    return False
-  first = number * description.shard_size
-  indices = np.arange(first, min(first + description.shard_size, description.examples))
   try:
-    source = ArrayRecordDataSource([str(path)])
-    records = source.__getitems__(list(range(len(source))))
-    return np.array_equal(np.frombuffer(b"".join(records), description.record)["index"], indices)
+    source = ArrayRecordDataSource([str(description.shard(folder, number))])
+    data = b"".join(source.__getitems__([*range(len(source))]))
+    records = np.frombuffer(data, description.record)
+    return np.array_equal(records["index"], description.indices(number))
   except (RuntimeError, ValueError):
     return False
-
-
-def _records(
-  description: Description, indices: range, codes: Sequence[np.ndarray], labels: np.ndarray
-) -> np.ndarray:
-  records = np.empty(len(indices), description.record)
-  records["index"], records["label"] = indices, labels
-  levels = zip(codes, description.shapes, description.num_codes, strict=True)
-  for l, (values, shape, k) in enumerate(levels):
-    if values.shape != (len(indices), *shape) or values.min() < 0 or values.max() >= k:
-      raise ValueError(
-        f"codes of level {l} are {list(values.shape)} in [{values.min()}, {values.max()}]; "
-        f"expected {[len(indices), *shape]} in [0, {k})"
-      )
-    records[f"level_{l}"] = values
-  return records
 
 
 def _write_shard(path: pathlib.Path, records: np.ndarray) -> None:
@@ -153,20 +140,13 @@ def _read(header: pathlib.Path) -> Description | None:
   """The description in a folder; None where there is none that can be read."""
   try:
     values = json.loads(header.read_text())
-    found = Description(
+    return Description(
       **values
       | {"shapes": tuple(map(tuple, values["shapes"]))}
       | {name: tuple(values[name]) for name in ("num_codes", "class_names")}
     )
   except (OSError, ValueError, TypeError, KeyError):
     return None
-  sizes = (
-    found.examples,
-    found.shard_size,
-    *found.num_codes,
-    *(n for s in found.shapes for n in s),
-  )
-  return found if all(isinstance(n, int) and n > 0 for n in sizes) else None
 
 
 class Codes(Examples):
@@ -187,7 +167,10 @@ class Codes(Examples):
     for path in shards:
       if not path.is_file():
         raise Damaged(f"{path} is missing; run fit again")
-    self._source = _open(shards, description.examples)
+    try:
+      self._source = ArrayRecordDataSource([str(path) for path in shards])
+    except (RuntimeError, ValueError) as error:
+      raise self._damaged(error) from error
     self._cache: np.ndarray | None = None
     self.num_threads = 8
     if description.examples * description.record.itemsize <= _CACHE_BYTES:
@@ -200,7 +183,6 @@ class Codes(Examples):
 
   def read(self, indices: np.ndarray, draws: np.ndarray | None = None) -> dict[str, Any]:
     """{"codes": one int32[N, *shape] a level, "label": int32[N]} of examples 0..len-1."""
-    del draws
     records = self._records(indices) if self._cache is None else self._cache[indices]
     levels = range(len(self.description.shapes))
     return {
@@ -210,25 +192,14 @@ class Codes(Examples):
 
   def _records(self, indices: Sequence[int]) -> np.ndarray:
     try:
-      data = self._source.__getitems__([int(i) for i in indices])
+      data = self._source.__getitems__(np.asarray(indices).tolist())
       records = np.frombuffer(b"".join(data), self.description.record)
-    except (RuntimeError, ValueError) as error:  # of ArrayRecord, or records of another length
-      raise _damaged(self.name, error) from error
+    except (RuntimeError, ValueError, IndexError) as error:  # of ArrayRecord, or of other records
+      raise self._damaged(error) from error
     if not np.array_equal(records["index"], np.asarray(indices)):
-      raise _damaged(self.name, "examples are not where they should be")
+      raise self._damaged("examples are not where they should be")
     return records
 
-
-def _open(shards: list[pathlib.Path], examples: int) -> ArrayRecordDataSource:
-  try:
-    source = ArrayRecordDataSource([str(path) for path in shards])
-  except (RuntimeError, ValueError) as error:
-    raise _damaged(str(shards[0].parent), error) from error
-  if len(source) != examples:
-    raise _damaged(str(shards[0].parent), f"{len(source)} examples instead of {examples}")
-  return source
-
-
-def _damaged(folder: str, error: Any) -> Damaged:
-  reason = " ".join(str(error).split())[:200] or "a shard can't be read"
-  return Damaged(f"{folder}: codes are damaged ({reason}); run fit again")
+  def _damaged(self, error: Any) -> Damaged:
+    reason = " ".join(str(error).split())[:200] or "a shard can't be read"
+    return Damaged(f"{self.name}: codes are damaged ({reason}); run fit again")

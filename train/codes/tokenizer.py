@@ -99,16 +99,11 @@ class TokenizerStage(TrainingStage):
     return _task(self, self.coder(run.about), run)
 
 
-def level_names(count: int) -> tuple[str, ...]:
-  """What levels are called, top first."""
-  if count <= 3:
-    return (("",), ("top", "bottom"), ("top", "middle", "bottom"))[count - 1]
-  return tuple(f"level{l}" for l in range(count))
-
-
 def level_suffixes(count: int) -> tuple[str, ...]:
   """What the names of levels' figures end in, top first; nothing where there is one level."""
-  return tuple(f"_{name}" if name else "" for name in level_names(count))
+  if count <= 3:
+    return (("",), ("_top", "_bottom"), ("_top", "_middle", "_bottom"))[count - 1]
+  return tuple(f"_level{l}" for l in range(count))
 
 
 def _task(stage: TokenizerStage, coder: Coder, run: Run) -> Task:
