@@ -10,15 +10,13 @@ The shuffles sort by the raw words of a counted generator, which NumPy keeps the
 to version (NEP 19), as it does not its own shuffle.
 """
 
-import threading
+import functools
 from typing import Any
 
 import numpy as np
 
 from train.data.examples import Batches, Examples, Rows
 from train.errors import BadInput
-
-_EPOCHS_KEPT = 4  # a batch may need two, and threads read ahead
 
 
 class Groups(Examples):
@@ -43,17 +41,13 @@ class Groups(Examples):
     """Groups of `group_size`; with `min_group_size`, of a size drawn uniformly for each chunk.
 
     Args:
-      examples: what is read.
       labels: int[N], what the examples of a group share; at least 0.
-      group_size: most members of a group.
       min_group_size: training's chunks have between this and `group_size` members, but for the
         last of a label. None: as many as `group_size`.
 
     Raises:
-      BadInput: an example has no label, or a size is impossible.
+      BadInput: an example has no label, or `min_group_size` is impossible.
     """
-    if group_size < 1:
-      raise BadInput(f"group_size: {group_size}; give at least 1 member a group")
     if min_group_size is not None and not 1 <= min_group_size <= group_size:
       raise BadInput(
         f"min_group_size: {min_group_size}; give 1 to {group_size} (group_size), or None"
@@ -67,8 +61,8 @@ class Groups(Examples):
     self.group_size, self.min_group_size = group_size, min_group_size
     self.name = examples.name
     self.num_threads, self.prefetch = examples.num_threads, examples.prefetch
-    self._epochs: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
-    self._lock = threading.Lock()
+    # A batch may need two epochs, and threads read ahead.
+    self._epoch = functools.lru_cache(4)(self._new_epoch)
     self._fixed = _chunks(labels, _words(0), group_size, group_size)
 
   def __len__(self) -> int:
@@ -106,16 +100,9 @@ class Groups(Examples):
 
     return Batches(len(starts) - 1, rows)
 
-  def _epoch(self, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-    with self._lock:  # threads that need the same epoch wait for the first
-      if (seed, epoch) not in self._epochs:
-        while len(self._epochs) >= _EPOCHS_KEPT:
-          del self._epochs[next(iter(self._epochs))]  # the oldest
-        words = _words(seed, epoch)
-        least = self.min_group_size or self.group_size
-        order, chunk = _chunks(self.labels, words, least, self.group_size)
-        self._epochs[seed, epoch] = _shuffled(order, chunk, words)
-      return self._epochs[seed, epoch]
+  def _new_epoch(self, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+    words, least = _words(seed, epoch), self.min_group_size or self.group_size
+    return _shuffled(*_chunks(self.labels, words, least, self.group_size), words)
 
 
 def disjoint_groups(labels: np.ndarray, k: int, seed: int) -> np.ndarray:
@@ -123,23 +110,8 @@ def disjoint_groups(labels: np.ndarray, k: int, seed: int) -> np.ndarray:
 
   Each label's members are shuffled and cut into groups; fewer than k that are left over are in
   none of them, and no example is in two. Labels ascend.
-
-  Args:
-    labels: int[N].
-    k: members a group.
-    seed: of the shuffle, at least 0.
-
-  Raises:
-    BadInput: `k` is impossible, or no label has as many members.
   """
-  if k < 1:
-    raise BadInput(f"groups of {k}; give at least 1 member a group")
-  order, first, counts = _by_label(np.asarray(labels), _words(seed))
-  if not len(counts) or counts.max() < k:
-    raise BadInput(
-      f"groups of {k}: no label has as many examples, the most is {max(counts, default=0)}; "
-      "take smaller groups"
-    )
+  order, first, counts = _by_label(labels, _words(seed))
   rank = np.arange(len(order)) - np.repeat(first, counts)
   whole = rank < np.repeat(counts // k * k, counts)
   return order[whole].reshape(-1, k).astype(np.int32)

@@ -60,12 +60,8 @@ def train_batches(
 
   Closing the iterator, or leaving it to the garbage collector, ends the threads. An exception in
   a thread is raised where its batch would have come.
-
-  Raises:
-    BadInput: `batch_size` is not a multiple of `process_count`.
   """
   process = {"process_index": process_index, "process_count": process_count}
-  _rows(batch_size, **process)
   make = functools.partial(batch, examples, seed, batch_size=batch_size, **process)
   return _read_ahead(examples, start, stop, make)
 
@@ -77,11 +73,7 @@ def eval_batches(
   process_index: int = 0,
   process_count: int = 1,
 ) -> Iterator[Batch]:
-  """Every example once; as many batches on each process. Reads ahead as `train_batches`.
-
-  Raises:
-    BadInput: `batch_size` is not a multiple of `process_count`.
-  """
+  """Every example once; as many batches on each process. Reads ahead as `train_batches`."""
   own = _rows(batch_size, process_index, process_count)
   return _evaluated(examples, examples.evaluation(batch_size), own)
 

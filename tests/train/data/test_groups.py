@@ -1,8 +1,5 @@
 """Groups: whole labels in ragged chunks, pure in (seed, k), the same on any number of processes."""
 
-import sys
-import threading
-
 import numpy as np
 import pytest
 
@@ -192,33 +189,9 @@ def test_it_is_read_as_what_it_groups(groups):
   assert_same(groups.read(rows, None), Ragged().read(rows, None))
 
 
-def test_many_threads_agree():
-  groups, expected = grouped(5, 1), grouped(5, 1)
-  found, interval = {}, sys.getswitchinterval()
-
-  def read(offset):
-    for k in range(200):  # epochs come and go between the threads
-      step = 7 * k * offset % 1000
-      found[offset, step] = batch(groups, 0, step, 16)
-
-  sys.setswitchinterval(1e-5)
-  try:
-    threads = [threading.Thread(target=read, args=(offset,)) for offset in range(1, 9)]
-    for thread in threads:
-      thread.start()
-    for thread in threads:
-      thread.join()
-  finally:
-    sys.setswitchinterval(interval)
-  assert len({offset for offset, _ in found}) == 8
-  for (_, step), got in found.items():
-    assert_same(got, batch(expected, 0, step, 16))
-
-
 @pytest.mark.parametrize(
   ("sizes", "labels", "message"),
   [
-    ((0, None), [0], "group_size: 0; give at least 1"),
     ((4, 0), [0], r"min_group_size: 0; give 1 to 4 \(group_size\), or None"),
     ((4, 5), [0], r"min_group_size: 5; give 1 to 4"),
     ((4, None), [2, 0, -1], r"ragged: example 2 has no label \(-1\)"),
@@ -240,12 +213,3 @@ def test_disjoint_groups(k):
   assert (labels == labels[:, :1]).all() and (np.diff(labels[:, 0]) >= 0).all()
   np.testing.assert_array_equal(disjoint_groups(RAGGED, k, 0), found)
   assert not np.array_equal(disjoint_groups(RAGGED, k, 1), found)
-
-
-def test_disjoint_groups_that_are_none():
-  with pytest.raises(BadInput, match="groups of 41: no label has as many examples, the most is 40"):
-    disjoint_groups(RAGGED, 41, 0)
-  with pytest.raises(BadInput, match="groups of 0; give at least 1"):
-    disjoint_groups(RAGGED, 0, 0)
-  with pytest.raises(BadInput, match="the most is 0"):
-    disjoint_groups(np.zeros(0, int), 2, 0)

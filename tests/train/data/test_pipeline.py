@@ -72,7 +72,7 @@ def test_processes_share_the_global_batch(k):
 def test_rows_that_processes_can_not_share():
   message = "batch_size: 24 for 5 processes; give a multiple of 5"
   with pytest.raises(BadInput, match=message):
-    train_batches(NUMBERS, 3, 0, 1, 24, process_count=5)
+    next(train_batches(NUMBERS, 3, 0, 1, 24, process_count=5))
   with pytest.raises(BadInput, match=message):
     eval_batches(NUMBERS, 24, process_count=5)
   with pytest.raises(BadInput, match="batch_size: 0 for 1 processes"):
