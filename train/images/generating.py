@@ -93,8 +93,6 @@ class Sample(Drawing):
     path = png(self.output or self.dir / f"samples-seed{self.seed}.png")
     done, generator = self.load(self.dir)
     classes, names = generator.num_classes, tuple(done.about["class_names"])
-    if self.label is not None and not classes:
-      raise BadInput(f"--label is {self.label}, but the prior of {self.dir} knows no classes")
     labels = _labels(self.label, self.num, classes, names)
     key, start = jax.random.key(self.seed), time.monotonic()
     if self.classifier is None:
@@ -125,7 +123,6 @@ class Reconstruct(Verb):
   """Folder to write to. Default: reconstructions/ in DIR."""
 
   def run(self) -> None:
-    _check_names("reconstruct", self.images)
     folder = _folder(self.output or self.dir / "reconstructions", self.images)
     compile_cache.enable()
     coder, trained, images = _read(run.load(self.dir), self.images)
@@ -175,7 +172,6 @@ class _Redraw(Drawing):
   def redraw(self, folder: str) -> None:
     """Draws and, for each image, writes itself, its reconstruction, and what was drawn."""
     options = self.options()
-    _check_names(type(self).__name__.lower(), self.images)
     target = _folder(self.output or self.dir / folder, self.images)
     done, generator = self.load(self.dir)
     self.check(generator)
@@ -185,11 +181,8 @@ class _Redraw(Drawing):
     repeated = [np.repeat(c, self.num, axis=0) for c in codes]
     if self.label is None and generator.num_classes:
       raise BadInput("--label is missing: the prior knows classes; name that of the images")
-    names, count = tuple(done.about["class_names"]), len(repeated[0])
-    if self.label is None:
-      labels = np.zeros(count, np.int32)
-    else:
-      labels = _labels(self.label, count, generator.num_classes, names)
+    names = tuple(done.about["class_names"])
+    labels = _labels(self.label, len(repeated[0]), generator.num_classes, names)
     kept, key = self.kept(repeated, images), jax.random.key(self.seed)
     drawn = generation.draw(generator, key, labels, **kept, **options)
     copies = coder.outputs(jax.jit(coder.decode)(trained, codes))
@@ -277,6 +270,8 @@ class Inpaint(_Redraw):
 def _labels(label: str | None, num: int, classes: int, names: tuple[str, ...]) -> np.ndarray:
   if label is None:
     return np.arange(num, dtype=np.int32) % max(classes, 1)
+  if not classes:
+    raise BadInput(f"--label is {label[:40]!r}, but the prior knows no classes")
   number = int(label) if label.isdecimal() and len(label) < 10 else -1
   index = names.index(label) if label in names else number
   if not 0 <= index < classes:
@@ -293,18 +288,14 @@ def _read(done: Run, paths: tuple[pathlib.Path, ...]) -> tuple[Coder, Tokenizer,
   return coder, tokenizer.learned, images
 
 
-def _check_names(verb: str, images: tuple[pathlib.Path, ...]) -> None:
+def _folder(folder: pathlib.Path, images: tuple[pathlib.Path, ...]) -> pathlib.Path:
+  """Where pictures are written, each under its image's name; never over an image itself."""
   if not images:
-    raise BadInput(f"{verb}: name at least one image ({verb} DIR IMAGE ...)")
+    raise BadInput("name at least one image, after DIR")
   stems = [path.stem for path in images]
   for path in images:
     if stems.count(path.stem) > 1:
       raise BadInput(f"{path}: another image has the name {path.stem!r}; what is written takes it")
-
-
-def _folder(folder: pathlib.Path, images: tuple[pathlib.Path, ...]) -> pathlib.Path:
-  """Where pictures are written, each under its image's name; never over an image itself."""
-  for path in images:
     if path.resolve().parent == folder.resolve():
       raise BadInput(f"--output {folder} is the folder of {path}, which would be overwritten")
   return folder

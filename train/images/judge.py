@@ -26,20 +26,11 @@ class Judge:
     return float(self._model.score(shrink(samples, self._size), labels))
 
 
-def class_accuracy(
-  train: Examples, held_out: Examples, samples: np.ndarray, labels: np.ndarray, *, size: int
-) -> dict[str, float]:
-  """A new judge's accuracy on real held-out images, and on samples u8[N, H, W, C], i32[N]."""
-  judge = Judge(train, held_out, size=size)
-  accuracy = judge.sample_accuracy(samples, labels)
-  return {"judge_accuracy": judge.accuracy, "sample_accuracy": accuracy}
-
-
 def _shrunk(split: Examples, most: int, size: int) -> tuple[np.ndarray, np.ndarray]:
   """The first images of a split, shrunk, and their classes."""
-  count = min(len(split), most)
-  chunks = [range(i, min(i + _CHUNK, count)) for i in range(0, count, _CHUNK)]
-  read = (split.read(np.arange(chunk.start, chunk.stop), None) for chunk in chunks)
+  rows = np.arange(min(len(split), most))
+  chunks = np.split(rows, range(_CHUNK, len(rows), _CHUNK))
+  read = (split.read(chunk, None) for chunk in chunks)
   parts = [(shrink(batch["image"], size), batch["label"]) for batch in read]
   images, labels = zip(*parts, strict=True)
   return np.concatenate(images), np.concatenate(labels)

@@ -11,7 +11,6 @@ import numpy as np
 from train import learn
 from train.config import TrainingStage
 from train.data import Groups
-from train.errors import BadInput
 from train.fields import field
 from train.images import augment, mlvae_figures, mlvae_pictures
 from train.images.sheets import from_bytes
@@ -86,21 +85,16 @@ class Sums(NamedTuple):
   """What an evaluation adds up."""
 
   elbo: metrics.Total  # of groups, nats
-  reconstruction: metrics.Total  # -log-likelihood of images, nats
+  reconstruction_nats: metrics.Total  # -log-likelihood of images
   content_kl: metrics.Total  # of groups, nats
   style_kl: metrics.Total  # of images, nats
-  error_alone: metrics.Total  # squared, of reconstructions by each image's own content
-  error_together: metrics.Total  # squared, by the group's content
+  mse_alone: metrics.Total  # of reconstructions by each image's own content
+  mse_together: metrics.Total  # by the group's content
 
 
-def model_of(stage: MLVAEStage, image_shape: tuple[int, int, int]) -> mlvae.MLVAE | mlvae.ConvMLVAE:
-  """The network that a stage's fields describe.
-
-  Raises:
-    ValueError: a field does not fit the network.
-  """
+def _model(stage: MLVAEStage, shape: tuple[int, int, int]) -> mlvae.MLVAE | mlvae.ConvMLVAE:
   common = {
-    "shape": tuple(image_shape),
+    "shape": shape,
     "content_dim": stage.content_dim,
     "style_dim": stage.style_dim,
     "likelihood": Bernoulli() if stage.likelihood == "bernoulli" else Gaussian(stage.scale),
@@ -116,7 +110,7 @@ def model_of(stage: MLVAEStage, image_shape: tuple[int, int, int]) -> mlvae.MLVA
 
 def _task(stage: MLVAEStage, run: Run) -> Task:
   shape = tuple(run.about["image_shape"])
-  model, optimizer = model_of(stage, shape), learn.optimizer_of(stage)
+  model, optimizer = _model(stage, shape), learn.optimizer_of(stage)
   images_of = lambda images: from_bytes(images, stage.param_dtype, low=0)
 
   def init(key: jax.Array, context: Any) -> State:
@@ -175,24 +169,18 @@ def _task(stage: MLVAEStage, run: Run) -> Task:
     of_groups = lambda values: metrics.Total(jnp.sum(values), found.groups)
     return Sums(
       elbo=of_groups(mlvae.group_elbo(found, batch["group"], len(images))),
-      reconstruction=metrics.total(found.reconstruction, mask=mask),
+      reconstruction_nats=metrics.total(found.reconstruction, mask=mask),
       content_kl=of_groups(found.content_kl),
       style_kl=metrics.total(found.style_kl, mask=mask),
-      error_alone=error(output.posterior.content.mu),
-      error_together=error(mlvae.to_members(output.content.mu, batch["group"])),
+      mse_alone=error(output.posterior.content.mu),
+      mse_together=error(mlvae.to_members(output.content.mu, batch["group"])),
     )
 
   def figures(sums: Sums) -> dict[str, float]:
-    negative_elbo = -float(sums.elbo.sum) / float(sums.reconstruction.count)
+    negative_elbo = -float(sums.elbo.sum) / float(sums.reconstruction_nats.count)
     means = {name: float(metrics.mean(total)) for name, total in sums._asdict().items()}
-    return {
-      "negative_elbo": negative_elbo,
-      "reconstruction_nats": means["reconstruction"],
-      "content_kl": means["content_kl"],
-      "style_kl": means["style_kl"],
-      "mse_alone": means["error_alone"],
-      "mse_together": means["error_together"],
-    }
+    del means["elbo"]  # a group's; what is reported is an image's
+    return {"negative_elbo": negative_elbo, **means}
 
   @jax.jit
   def encode(params: dict, images: jax.Array) -> mlvae.Posterior:
@@ -205,10 +193,7 @@ def _task(stage: MLVAEStage, run: Run) -> Task:
 
   def groups() -> Splits:
     sizes = {"group_size": stage.group_size, "min_group_size": stage.min_group_size or None}
-    labels = {name: split.labels() for name, split in run.splits.items()}
-    if len(np.unique(labels["train"])) < 2:
-      raise BadInput(f"{run.splits['train'].name} has images of one class; groups need at least 2")
-    return {name: Groups(run.splits[name], of, **sizes) for name, of in labels.items()}
+    return {name: Groups(split, split.labels(), **sizes) for name, split in run.splits.items()}
 
   return Task(
     init=init,

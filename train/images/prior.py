@@ -35,8 +35,11 @@ class PriorStage(PixelCNNStage):
     def report(learned: Learned, examples: Splits) -> Report:
       labels = np.arange(self.judge_samples, dtype=np.int32) % num_classes
       samples: Any = self.samples(run, task.model, learned, labels)
-      real = examples["train"], reported(examples)
-      figures = judge.class_accuracy(*real, samples, labels, size=self.judge_size)
+      seen = judge.Judge(examples["train"], reported(examples), size=self.judge_size)
+      figures = {
+        "judge_accuracy": seen.accuracy,
+        "sample_accuracy": seen.sample_accuracy(samples, labels),
+      }
       return Report(figures, task.report(learned, examples).files)
 
     return task._replace(report=report)

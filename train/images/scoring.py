@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-import zipfile
 from collections.abc import Callable
 
 import jax
@@ -51,8 +50,6 @@ class Score(Drawing):
       raise BadInput("--keep is empty; give at least one fraction, such as 1")
     for keep in self.keep:
       rejection.check_keep(keep)
-    if self.accuracy_steps < 0:
-      raise BadInput(f"--accuracy_steps is {self.accuracy_steps}; it must be at least 0")
     if self.num < 10:
       raise BadInput(f"--num is {self.num}; it must be at least 10")
     done, generator = self.load(self.dir)
@@ -88,39 +85,24 @@ class Score(Drawing):
       accuracy = regression.sample_accuracy(drawn[kept], labels)
       figures = _compare(real_features, features_of(drawn[kept]), logits[kept])
       if self.accuracy_steps:
-        figures.append(self._cas(classifier, drawn[kept], labels, real))
+        result = features.classification_accuracy_score(
+          jax.random.key(0),
+          *map(jnp.asarray, (drawn[kept], labels, real["image"], real["label"])),
+          model=classifier.model,
+          num_steps=self.accuracy_steps,
+        )
+        figures.append(f"{float(result.top1):.1%}")
       lines.add_row(name, f"{accuracy:.1%}", *figures)
     # What real images score: the best that can be expected.
     figures = _compare(real_features, real_features, classifier.logits(real["image"]))[:2]
     lines.add_row("held-out", f"{regression.accuracy:.1%}", *figures)
     console.print(lines)
 
-  def _cas(
-    self,
-    classifier: rejection.Classifier,
-    samples: np.ndarray,
-    labels: np.ndarray,
-    real: dict[str, np.ndarray],
-  ) -> str:
-    result = features.classification_accuracy_score(
-      jax.random.key(0),
-      jnp.asarray(samples),
-      jnp.asarray(labels),
-      jnp.asarray(real["image"]),
-      jnp.asarray(real["label"]),
-      model=classifier.model,
-      num_steps=self.accuracy_steps,
-    )
-    return f"{float(result.top1):.1%}"
-
 
 def _compare(real: np.ndarray, samples: np.ndarray, logits: np.ndarray) -> list[str]:
   """FID, Inception Score (by the classifier's logits), precision and recall (k = 3)."""
-  reference = real.mean(axis=0)
-  first, second = (
-    metrics.moments(_sums(x, reference), reference=reference) for x in (real, samples)
-  )
-  fid = metrics.frechet_distance(first, second).distance
+  moments = [metrics.moments(metrics.feature_sums(jnp.asarray(x))) for x in (real, samples)]
+  fid = metrics.frechet_distance(*moments).distance
   quality = metrics.inception_score(metrics.class_sums(jnp.asarray(logits)))
   manifolds = metrics.precision_recall(jnp.asarray(real), jnp.asarray(samples))
   return [
@@ -129,14 +111,6 @@ def _compare(real: np.ndarray, samples: np.ndarray, logits: np.ndarray) -> list[
     f"{float(manifolds.precision):.3f}",
     f"{float(manifolds.recall):.3f}",
   ]
-
-
-def _sums(features: np.ndarray, reference: np.ndarray) -> metrics.FeatureSums:
-  parts = [
-    metrics.feature_sums(jnp.asarray(features[i : i + 1000]), reference=jnp.asarray(reference))
-    for i in range(0, len(features), 1000)
-  ]
-  return metrics.merge(*parts)
 
 
 def _inception(path: pathlib.Path) -> Callable[[np.ndarray], np.ndarray]:
@@ -157,18 +131,13 @@ def _inception(path: pathlib.Path) -> Callable[[np.ndarray], np.ndarray]:
 def _state_dict(path: pathlib.Path) -> dict[str, np.ndarray]:
   if not path.is_file():
     raise BadInput(f"--inception {path}: no such file; give a state dict as .npz or .pth")
-  if path.suffix == ".npz":
-    try:
+  try:
+    if path.suffix == ".npz":
       with np.load(path) as arrays:
         return dict(arrays)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-      raise BadInput(f"--inception {path} can't be read: {error}") from None
-  try:
     import torch
-  except ImportError:
-    raise BadInput(f"--inception {path}: PyTorch reads it, which is missing; give a .npz") from None
-  try:
+
     return torch.load(path, map_location="cpu", weights_only=True)
-  except Exception as error:
-    reason = str(error).splitlines()[0][:200]
+  except Exception as error:  # PyTorch is missing, or whatever a damaged file makes it raise
+    reason = (str(error).splitlines() or [repr(error)])[0][:200]
     raise BadInput(f"--inception {path} can't be read: {reason}") from None

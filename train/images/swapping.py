@@ -37,7 +37,7 @@ class Swap(Verb):
 
   def run(self) -> None:
     if not self.images:
-      raise BadInput("swap: name at least one image (swap DIR IMAGE ...)")
+      raise BadInput("name at least one image, after DIR")
     path = png(self.output or self.dir / "swap.png")
     for image in (*self.images, *self.styles):
       if image.resolve() == path.resolve():

@@ -35,10 +35,9 @@ def test_the_judge_sees_what_is_there():
       return {"image": self.images[indices], "label": self.labels[indices]}
 
   train, held_out = Split(0), Split(1)
-  figures = judge.class_accuracy(train, held_out, held_out.images, held_out.labels, size=4)
-  assert figures == {"judge_accuracy": 1.0, "sample_accuracy": 1.0}
-  wrong = judge.class_accuracy(train, held_out, held_out.images, 1 - held_out.labels, size=4)
-  assert wrong["sample_accuracy"] == 0.0
+  seen = judge.Judge(train, held_out, size=4)
+  assert seen.accuracy == seen.sample_accuracy(held_out.images, held_out.labels) == 1
+  assert seen.sample_accuracy(held_out.images, 1 - held_out.labels) == 0
   blocks = judge.shrink(np.full((1, 9, 9, 1), 255, np.uint8), 4)
   np.testing.assert_allclose(blocks, np.ones((1, 16)))
 
