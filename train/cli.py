@@ -30,7 +30,9 @@ class Verb:
   @classmethod
   def read(cls, args: list[str]) -> Self:
     """The verb with its arguments; raises BadInput."""
-    return parse(cls, args, prog=f"python -m train {cls.__name__.lower()}")
+    verb = parse(cls, args, prog=f"python -m train {cls.__name__.lower()}")
+    fields.check_limits(verb, "--")
+    return verb
 
   def run(self) -> None:
     raise NotImplementedError

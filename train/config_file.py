@@ -28,27 +28,18 @@ def load(config: str) -> Experiment:
       f"no config {config!r}{nearest(path.stem, names)} (there are {', '.join(names)})"
     )
   try:
-    experiment = _execute(path).get_config()
+    module = _execute(path)
+    if not hasattr(module, "get_config"):
+      raise BadInput(f"{path} defines no get_config()")
+    experiment = module.get_config()
   except TypeError as error:
-    unknown = re.search(
-      r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error)
-    )
+    unknown = re.search(r"(\w+)\.__init__\(\) got an unexpected keyword .*'(\w+)'", str(error))
     if not unknown:
       raise
     bases = (Experiment, Stage, Source, Optimizer, Log, Parallel)
-    known = [
-      f.name
-      for cls in {c for base in bases for c in subclasses(base)}
-      if cls.__name__ == unknown[1]
-      for f in dataclasses.fields(cls)
-    ]
-    raise BadInput(
-      f"{path}: {unknown[1]} has no field {unknown[2]!r}{nearest(unknown[2], known)}"
-    ) from None
-  except AttributeError as error:
-    if "get_config" not in str(error):
-      raise
-    raise BadInput(f"{path} defines no get_config()") from None
+    named = [c for base in bases for c in subclasses(base) if c.__name__ == unknown[1]]
+    near = nearest(unknown[2], [f.name for c in named for f in dataclasses.fields(c)])
+    raise BadInput(f"{path}: {unknown[1]} has no field {unknown[2]!r}{near}") from None
   if not isinstance(experiment, Experiment):
     raise BadInput(f"{path}: get_config() returned {type(experiment).__name__}, not an Experiment")
   check(experiment)

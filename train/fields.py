@@ -60,6 +60,15 @@ def check(config: Any, prefix: str = "") -> None:
     path, value, hint = prefix + f.name, getattr(config, f.name), hints[f.name]
     if not fits(value, hint):
       raise BadInput(f"{path} is {value!r}; it must be {described(hint)}")
+  check_limits(config, prefix)
+  for name, part in parts(config).items():
+    check(part, f"{prefix}{name}.")
+
+
+def check_limits(config: Any, prefix: str) -> None:
+  """Raises BadInput that names the first field with an impossible number."""
+  for f in dataclasses.fields(config):
+    path, value = prefix + f.name, getattr(config, f.name)
     for number in value if isinstance(value, tuple) else (value,):
       if not isinstance(number, (int, float)) or isinstance(number, bool):
         continue
@@ -70,8 +79,6 @@ def check(config: Any, prefix: str = "") -> None:
         raise BadInput(f"{path} is {value}; it must be at least {least}")
       if most is not None and number > most:
         raise BadInput(f"{path} is {value}; it must be at most {most}")
-  for name, part in parts(config).items():
-    check(part, f"{prefix}{name}.")
 
 
 def fits(value: Any, hint: Any) -> bool:

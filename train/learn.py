@@ -160,6 +160,10 @@ def _unless_zero(count: jax.Array) -> jax.Array:
   return jnp.where(count > 0, count, 1)
 
 
+def parameter_count(params: Any) -> int:
+  return sum(x.size for x in jax.tree.leaves(params))
+
+
 def keys_of(key: jax.Array, batch: dict[str, jax.Array]) -> jax.Array:
   """One key an example, by its place in the global batch: the same on any number of devices."""
   return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, batch["index"])

@@ -30,6 +30,7 @@ from train.checkpoint import Checkpoints
 from train.config import Log, TrainingStage
 from train.data import Examples, eval_batches, train_batches
 from train.errors import Failed, Preempted
+from train.learn import parameter_count
 from train.parallel import Program
 from train.report import Bar, Metrics, NoMetrics, console, write_report
 from train.task import Splits, Task
@@ -89,7 +90,7 @@ def train(
   first = jax.process_index() == 0
   metrics = Metrics(folder, name, start) if first else NoMetrics()
   if first:
-    size = sum(x.size for x in jax.tree.leaves(program.abstract_state.params))
+    size = parameter_count(program.abstract_state.params)
     origin = f"resumed after step {start}" if start else "from the start"
     console.print(f"{name}: {size:,} parameters, {stage.steps} steps, {origin}")
   bar = Bar(name, start, stage.steps, quiet=not first)

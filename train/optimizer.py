@@ -12,18 +12,14 @@ def schedule_of(config: Optimizer, steps: int) -> optax.ScalarOrSchedule:
   """The learning rate over a stage's steps."""
   rate, warmup = config.learning_rate, config.warmup_steps
   left = max(steps - warmup, 1)
-  if config.schedule == "cosine":
-    start = 0.0 if warmup else rate
-    return optax.warmup_cosine_decay_schedule(start, rate, warmup, warmup + left)
-  if config.schedule == "linear":
-    after = optax.linear_schedule(rate, 0.0, left)
-  elif config.schedule == "step":
-    at = {round(part * steps) - warmup: config.decay_by for part in config.decay_at}
-    after = optax.piecewise_constant_schedule(rate, at)
-  elif warmup:
-    return optax.linear_schedule(0.0, rate, warmup)
-  else:
-    return rate
+  after = {
+    "constant": lambda: optax.constant_schedule(rate) if warmup else rate,
+    "cosine": lambda: optax.cosine_decay_schedule(rate, left),
+    "linear": lambda: optax.linear_schedule(rate, 0.0, left),
+    "step": lambda: optax.piecewise_constant_schedule(
+      rate, {round(part * steps) - warmup: config.decay_by for part in config.decay_at}
+    ),
+  }[config.schedule]()
   if not warmup:
     return after
   return optax.join_schedules([optax.linear_schedule(0.0, rate, warmup), after], [warmup])

@@ -91,10 +91,16 @@ def compile_task(task: Task, mesh: Mesh, mode: str) -> Program:
   """Compiles a task's functions for a mesh; `mode` is "jit" or "pmap"."""
   replicated = NamedSharding(mesh, PartitionSpec())
   split = NamedSharding(mesh, PartitionSpec(AXIS))
+  jit_step = functools.partial(
+    jax.jit,
+    in_shardings=(replicated, replicated, split, replicated),
+    out_shardings=replicated,
+    donate_argnums=0,
+  )
   return Program(
     # Made inside jit, so that no two leaves share a buffer: the step gives the state's away.
     init=jax.jit(task.init, out_shardings=replicated),
-    step=_jit_step(task, replicated, split) if mode == "jit" else _pmap_step(task, mesh),
+    step=jit_step(task.step) if mode == "jit" else _pmap_step(task, mesh),
     learned=jax.jit(task.learned, out_shardings=replicated),
     evaluate=jax.jit(
       task.evaluate, in_shardings=(replicated, replicated, split), out_shardings=replicated
@@ -125,15 +131,6 @@ def _put_batch(batch: dict[str, np.ndarray], sharding: NamedSharding) -> Batch:
   """This process' rows of a global batch, on its devices."""
   with jax.transfer_guard("allow"):  # asked for, which JAX can't tell here
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
-
-
-def _jit_step(task: Task, replicated: NamedSharding, split: NamedSharding) -> Callable:
-  return jax.jit(
-    task.step,
-    in_shardings=(replicated, replicated, split, replicated),
-    out_shardings=replicated,
-    donate_argnums=0,
-  )
 
 
 def _pmap_step(task: Task, mesh: Mesh) -> Callable:

@@ -10,7 +10,6 @@ import json
 import os
 import pathlib
 import time
-import wave
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from scipy.io import wavfile
 
 from train.files import whole
 
@@ -176,12 +176,7 @@ def _gif(path: pathlib.Path, frames: np.ndarray) -> None:
 
 
 def _wav(path: pathlib.Path, sound: tuple[int, np.ndarray]) -> None:
-  rate, samples = sound
-  with wave.open(str(path), "wb") as file:
-    file.setnchannels(1 if samples.ndim == 1 else samples.shape[1])
-    file.setsampwidth(2)
-    file.setframerate(rate)
-    file.writeframes(samples.astype("<i2").tobytes())
+  wavfile.write(path, *sound)
 
 
 def _csv(path: pathlib.Path, rows: Sequence[Sequence[Any]]) -> None:

@@ -141,7 +141,8 @@ def _work(workdir: Workdir, run: Run, name: str, task: Work, stop: Callable[[], 
   made = task.open(folder)
   figures = task.figures(made)
   if jax.process_index() == 0:
-    workdir.finish(name, steps=0, figures=figures, seconds=time.monotonic() - start)
+    seconds = round(time.monotonic() - start, 1)
+    workdir.finish(name, steps=0, seconds=seconds, figures=dict(figures))
   return Finished(run.config.stages[name], task, made, figures)
 
 
@@ -223,8 +224,8 @@ def _finish(
   workdir.finish(
     name,
     steps=result.stage.steps,
+    seconds=round(seconds, 1),
     figures={**result.figures, **report.figures},
-    seconds=seconds,
     files=[f"{name}/{file}" for file in report.files],
     split="test" if "test" in examples else "eval",
   )
@@ -309,7 +310,3 @@ def evaluate(folder: str | pathlib.Path) -> dict[str, dict[str, float]]:
     found = loop.evaluate(*_placed(done, program), split, rows)
     figures[name] = found | dict(task.report(done.learned, examples).figures)
   return figures
-
-
-def parameter_count(params: Any) -> int:
-  return sum(int(np.prod(x.shape)) for x in jax.tree.leaves(params))

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 import jax
 from tyro.conf import FlagCreatePairsOff, arg
 
-from train import cli, compile_cache, config_file, fields, parallel, run
+from train import cli, compile_cache, config_file, fields, learn, parallel, run
 from train.cli import Directory, Verb
 from train.config import Experiment
 from train.errors import BadInput
@@ -166,7 +166,7 @@ def _print_plan(plan: run.Plan) -> None:
     lowered = program.step.lower(state, context, batch_spec(task, rows), key)
     memory = lowered.compile().memory_analysis()
     console.print(
-      f"{name:12}{run.parameter_count(state.params):,} parameters; {stage.steps:,} steps of "
+      f"{name:12}{learn.parameter_count(state.params):,} parameters; {stage.steps:,} steps of "
       f"{rows}, {rows // mesh.size} a device; by jit a step needs "
       f"{(memory.argument_size_in_bytes + memory.temp_size_in_bytes) / 2**20:,.0f} MiB a device "
       f"({memory.temp_size_in_bytes / 2**20:,.0f} temporary)"

@@ -12,7 +12,6 @@ STAGE/done.json        written last, when a stage is finished: its steps and fig
 import fcntl
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 from train import config_file
@@ -149,25 +148,8 @@ class Workdir:
     done = self.done(stage)
     return done is not None and done["steps"] >= getattr(experiment.stages[stage], "steps", 0)
 
-  def finish(
-    self,
-    stage: str,
-    *,
-    steps: int,
-    figures: Mapping[str, float],
-    seconds: float,
-    files: Sequence[str] = (),
-    split: str = "",
-  ) -> None:
-    """Records that a stage is finished.
-
-    Args:
-      steps: 0 of a stage that does not train.
-      files: of its report, by their paths in the run's folder.
-      split: which one the figures are of.
-    """
-    record = {"steps": steps, "seconds": round(seconds, 1), "split": split}
-    record |= {"figures": dict(figures), "files": list(files)}
+  def finish(self, stage: str, **record: Any) -> None:
+    """Records that a stage is finished: its steps, seconds, figures, their split and files."""
     write_json(self.path / stage / "done.json", record)
 
 

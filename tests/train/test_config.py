@@ -9,7 +9,7 @@ import pytest
 
 from tests.train import tiny, tiny2
 from tests.train.conftest import replaced
-from train import config_file, fields, parallel, run
+from train import config_file, fields, learn, parallel, run
 from train.config import Experiment, Stage
 from train.errors import BadInput
 from train.images.sources import Folder
@@ -205,7 +205,7 @@ def test_the_hierarchies_of_the_paper(name, size, codes, parameters):
   assert (tokenizer.codebook.num_codes, tokenizer.codebook.dim) == (512, 64)
   tasks = run.abstract_tasks(Run(experiment, {}, about, dict))
   states = {n: parallel.abstract_state(t) for n, t in tasks.items() if isinstance(t, Task)}
-  counts = {n: run.parameter_count(s.params) for n, s in states.items()}
+  counts = {n: learn.parameter_count(s.params) for n, s in states.items()}
   assert counts | parameters == counts
   # Attention and the output stack at the top alone; everything below is told of what is above.
   assert len(codes) == len(counts) - 1 and all(n > 100e6 for s, n in counts.items() if s == "top")

@@ -135,11 +135,12 @@ def _encoder(
   )
 
   def of(indices: range) -> tuple[Sequence[np.ndarray], np.ndarray]:
-    parts = []  # fetched when all are on their way
+    parts = []
     for batch in batches_of(examples, indices, size):
       given = {name: x for name, x in batch.items() if name in coder.spec}
       labels = batch.get("label", np.zeros(size, np.int32))
       parts.append((*encode(on_devices, jax.device_put(given, split)), labels))
+      parts[-2:-1] = jax.device_get(parts[-2:-1])  # one late: the devices go on meanwhile
     # Without what filled up the last batch.
     *levels, labels = (np.concatenate(x)[: len(indices)] for x in zip(*parts, strict=True))
     return levels, labels

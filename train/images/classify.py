@@ -1,6 +1,8 @@
 """Trains a small classifier of images: it rejects samples, and its features judge them."""
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -72,10 +74,8 @@ class ClassifierStage(TrainingStage):
       """The images that the classifier finds least like their class, the worst first."""
       split = reported(examples)
       images, labels = split.read(np.arange(min(len(split), 2000)), None).values()
-      logits = [
-        jax.jit(logits_of)(learned.params, images[i : i + 250]) for i in range(0, len(images), 250)
-      ]
-      scores = np.asarray(jax.nn.log_softmax(np.concatenate(logits)))
+      logits = in_batches(functools.partial(jax.jit(logits_of), learned.params), images)
+      scores = np.asarray(jax.nn.log_softmax(logits))
       own = np.take_along_axis(scores, labels[:, None], 1)[:, 0]
       return Report(files={"hardest.png": sheet(images[np.argsort(own, kind="stable")[:40]], 10)})
 
@@ -96,6 +96,18 @@ class ClassifierStage(TrainingStage):
       report=report,
       model=model,
     )
+
+
+def in_batches(
+  function: Callable[[np.ndarray], Any], images: np.ndarray, size: int = 250
+) -> np.ndarray:
+  """function(images) on the host, `size` at a time, so that it is compiled for one shape."""
+  size, parts = min(size, len(images)), []
+  for first in range(0, len(images), size):
+    part = images[first : first + size]
+    padded = np.pad(part, ((0, size - len(part)),) + ((0, 0),) * (images.ndim - 1))
+    parts.append(np.asarray(function(padded))[: len(part)])
+  return np.concatenate(parts)
 
 
 class Sums(NamedTuple):

@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 import time
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import jax
 import numpy as np
@@ -16,6 +16,7 @@ from train.codes import generation
 from train.codes.generation import Generator
 from train.codes.tokenizer import Coder, Tokenizer, TokenizerStage
 from train.errors import BadInput
+from train.fields import field
 from train.files import write_json
 from train.images import rejection
 from train.images.files import load_image
@@ -33,26 +34,17 @@ Images = Annotated[Positional[tuple[pathlib.Path, ...]], arg(metavar="IMAGE ..."
 class Drawing(Verb):
   """How codes are drawn."""
 
-  temperature: float = 1.0
+  temperature: float = field(1.0, least=0)
   """Divides the logits; 0: always the most probable code."""
-  top_k: int | None = None
+  top_k: int | None = field(None, least=1)
   """Draw from the k most probable codes only."""
-  top_p: float | None = None
+  top_p: float | None = field(None, least=1e-6, most=1)
   """Draw from the most probable codes that hold this mass only."""
-  seed: int = 0
+  seed: int = field(0, least=0, most=2**31 - 1)
   """The same seed, the same samples."""
 
   def options(self) -> dict[str, Any]:
-    """The options of `priors.sample`, checked."""
-    for name, good, right in (
-      ("num", getattr(self, "num", 1) >= 1, "at least 1"),
-      ("temperature", 0 <= self.temperature < float("inf"), "finite and at least 0"),
-      ("top_k", self.top_k is None or self.top_k >= 1, "at least 1"),
-      ("seed", 0 <= self.seed < 2**31, "at least 0 and below 2^31"),
-      ("top_p", self.top_p is None or 0 < self.top_p <= 1, "in (0, 1]"),
-    ):
-      if not good:
-        raise BadInput(f"--{name} is {getattr(self, name)}; it must be {right}")
+    """Those of `priors.sample`."""
     return {k: getattr(self, k) for k in ("temperature", "top_k", "top_p")}
 
   def load(self, folder: pathlib.Path) -> tuple[Run, Generator]:
@@ -72,20 +64,18 @@ class Sample(Drawing):
 
   dir: Directory = tyro.MISSING
   """Folder of the run."""
-  num: int = 64
+  num: int = field(64, least=1)
   """How many images are drawn."""
   label: str | None = None
   """The class, by name or number; all classes in turn where it is not given."""
   classifier: pathlib.Path | None = None
   """Folder of a classifier's run: of what is drawn for a class, what it recognizes best is kept."""
-  keep: float = 1.0
+  keep: float = field(1.0, least=0.001, most=1)
   """The fraction of what is drawn that is kept, up to 1."""
   output: pathlib.Path | None = None
   """The PNG to write; its codes go beside it as .npz. Default: samples-seedSEED.png in DIR."""
 
   def run(self) -> None:
-    options = self.options()
-    rejection.check_keep(self.keep)
     if self.keep < 1 and self.classifier is None:
       raise BadInput(
         "--keep needs a classifier to choose by; name its run's folder by --classifier"
@@ -96,12 +86,12 @@ class Sample(Drawing):
     labels = _labels(self.label, self.num, classes, names)
     key, start = jax.random.key(self.seed), time.monotonic()
     if self.classifier is None:
-      drawn = generation.draw(generator, key, labels, **options)
+      drawn = generation.draw(generator, key, labels, **self.options())
     else:
       if not classes:
         raise BadInput(f"--classifier: the prior of {self.dir} knows no classes to be recognized")
       classifier = rejection.load_classifier(self.classifier, done.about)
-      drawn = rejection.draw_best(generator, key, labels, classifier, self.keep, **options)
+      drawn = rejection.draw_best(generator, key, labels, classifier, self.keep, **self.options())
     seconds = time.monotonic() - start
     columns = int(np.ceil(np.sqrt(self.num))) if self.label or not classes else min(classes, 20)
     write_png(path, sheet(drawn.outputs, columns))
@@ -162,17 +152,18 @@ class _Redraw(Drawing):
   """Folder of the run."""
   images: Images = tyro.MISSING
   """PNG or JPEG files, resized and cropped to the size of the run's images."""
-  num: int = 4
+  num: int = field(4, least=1)
   """Versions of each picture."""
   label: str | None = None
   """The class of the pictures, where the prior knows classes."""
   output: pathlib.Path | None = None
   """Folder to write to. Default: one in DIR."""
 
-  def redraw(self, folder: str) -> None:
+  folder: ClassVar[str]
+
+  def run(self) -> None:
     """Draws and, for each image, writes itself, its reconstruction, and what was drawn."""
-    options = self.options()
-    target = _folder(self.output or self.dir / folder, self.images)
+    target = _folder(self.output or self.dir / self.folder, self.images)
     done, generator = self.load(self.dir)
     self.check(generator)
     coder, trained, images = _read(done, self.images)
@@ -184,7 +175,7 @@ class _Redraw(Drawing):
     names = tuple(done.about["class_names"])
     labels = _labels(self.label, len(repeated[0]), generator.num_classes, names)
     kept, key = self.kept(repeated, images), jax.random.key(self.seed)
-    drawn = generation.draw(generator, key, labels, **kept, **options)
+    drawn = generation.draw(generator, key, labels, **kept, **self.options())
     copies = coder.outputs(jax.jit(coder.decode)(trained, codes))
     for i, path in enumerate(self.images):
       mine = slice(i * self.num, (i + 1) * self.num)
@@ -214,8 +205,7 @@ class Upsample(_Redraw):
   levels: int = 1
   """How many levels are kept, from the top."""
 
-  def run(self) -> None:
-    self.redraw("upsampled")
+  folder = "upsampled"
 
   def check(self, generator: Generator) -> None:
     count = len(generator.levels)
@@ -237,11 +227,10 @@ class Inpaint(_Redraw):
 
   box: tuple[int, int, int, int] = tyro.MISSING
   """The part to draw, in pixels: top, left, bottom, right (the last two are not in it)."""
-  margin: int = 1
+  margin: int = field(1, least=0)
   """Codes next to the part that are drawn as well, since their encoder saw it."""
 
-  def run(self) -> None:
-    self.redraw("inpainted")
+  folder = "inpainted"
 
   def check(self, generator: Generator) -> None:
     (top, left, bottom, right), (height, width, _) = self.box, generator.coder.blank.shape[1:]
@@ -250,8 +239,6 @@ class Inpaint(_Redraw):
         f"--box is {top} {left} {bottom} {right}; top < bottom and left < right within the image "
         f"of {height}x{width} are needed"
       )
-    if self.margin < 0:
-      raise BadInput(f"--margin is {self.margin}; it must be at least 0")
 
   def shown(self, images: np.ndarray) -> np.ndarray:
     # What is hidden must not reach the codes of what is known.

@@ -11,7 +11,7 @@ import numpy as np
 from train import run
 from train.codes.generation import Drawn, Generator, draw
 from train.errors import BadInput
-from train.images.classify import ClassifierStage
+from train.images.classify import ClassifierStage, in_batches
 from train.images.sheets import from_bytes
 from vqlab import generation
 
@@ -51,24 +51,6 @@ def load_classifier(folder: pathlib.Path, about: dict[str, Any]) -> Classifier:
     return lambda images: in_batches(lambda part: apply(trained.learned.params, part), images)
 
   return Classifier(by_batches("__call__"), by_batches("features"), trained.model)
-
-
-def in_batches(
-  function: Callable[[np.ndarray], Any], images: np.ndarray, size: int = 250
-) -> np.ndarray:
-  """function(images) on the host, `size` at a time, so that it is compiled for one shape."""
-  size, parts = min(size, len(images)), []
-  for first in range(0, len(images), size):
-    part = images[first : first + size]
-    padded = np.pad(part, ((0, size - len(part)),) + ((0, 0),) * (images.ndim - 1))
-    parts.append(np.asarray(function(padded))[: len(part)])
-  return np.concatenate(parts)
-
-
-def check_keep(keep: float) -> None:
-  """Raises BadInput unless a fraction can be kept."""
-  if not 0.001 <= keep <= 1:
-    raise BadInput(f"--keep is {keep}; it must be in [0.001, 1]")
 
 
 def draws(labels: np.ndarray, keep: float) -> np.ndarray:

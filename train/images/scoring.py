@@ -12,7 +12,9 @@ import tyro
 from train.cli import Directory
 from train.codes import generation as drawing
 from train.errors import BadInput
+from train.fields import field
 from train.images import judge, rejection
+from train.images.classify import in_batches
 from train.images.generating import Drawing
 from train.report import console
 from train.tables import table
@@ -33,30 +35,25 @@ class Score(Drawing):
   """Folder of the run whose priors are drawn from."""
   classifier: pathlib.Path = tyro.MISSING
   """Folder of a classifier's run."""
-  keep: tuple[float, ...] = (1.0, 0.5, 0.25)
+  keep: tuple[float, ...] = field((1.0, 0.5, 0.25), least=0.001, most=1)
   """Fractions: of what is drawn for a class, what the classifier recognizes best."""
-  num: int = 1000
+  num: int = field(1000, least=10)
   """Samples that are kept; at most as many held-out images are compared with."""
   inception: pathlib.Path | None = None
   """Weights of the Inception-v3 for FID: a state dict as .npz, or as .pth where torch is there."""
-  accuracy_steps: int = 0
+  accuracy_steps: int = field(0, least=0)
   """Steps of a classifier trained on the samples and tested on real images (CAS); 0: none."""
-  judge_size: int = 8
+  judge_size: int = field(8, least=1)
   """Side to which images are shrunk for the regression that judges classes."""
 
   def run(self) -> None:
-    options = self.options()
     if not self.keep:
       raise BadInput("--keep is empty; give at least one fraction, such as 1")
-    for keep in self.keep:
-      rejection.check_keep(keep)
-    if self.num < 10:
-      raise BadInput(f"--num is {self.num}; it must be at least 10")
     done, generator = self.load(self.dir)
     if not generator.num_classes:
       raise BadInput(f"{self.dir}: its prior knows no classes to be recognized")
     height, width, _ = done.about["image_shape"]
-    if self.judge_size < 1 or self.judge_size > min(height, width):
+    if self.judge_size > min(height, width):
       raise BadInput(f"--judge_size is {self.judge_size}; images are {height}x{width}")
     train, held_out = done.splits["train"], reported(done.splits)
     classifier = rejection.load_classifier(self.classifier, done.about)
@@ -65,7 +62,8 @@ class Score(Drawing):
     labels = np.arange(self.num, dtype=np.int32) % generator.num_classes
     drawn_labels = rejection.draws(labels, min(self.keep))
     console.print(f"drawing {len(drawn_labels):,} samples ...")
-    drawn = drawing.draw(generator, jax.random.key(self.seed), drawn_labels, **options).outputs
+    key = jax.random.key(self.seed)
+    drawn = drawing.draw(generator, key, drawn_labels, **self.options()).outputs
     logits = classifier.logits(drawn)
     scores = np.asarray(generation.class_scores(logits, drawn_labels))
 
@@ -101,7 +99,8 @@ class Score(Drawing):
 
 def _compare(real: np.ndarray, samples: np.ndarray, logits: np.ndarray) -> list[str]:
   """FID, Inception Score (by the classifier's logits), precision and recall (k = 3)."""
-  moments = [metrics.moments(metrics.feature_sums(jnp.asarray(x))) for x in (real, samples)]
+  of = {"reference": jnp.asarray(real.mean(axis=0))}
+  moments = [metrics.moments(metrics.feature_sums(x, **of), **of) for x in (real, samples)]
   fid = metrics.frechet_distance(*moments).distance
   quality = metrics.inception_score(metrics.class_sums(jnp.asarray(logits)))
   manifolds = metrics.precision_recall(jnp.asarray(real), jnp.asarray(samples))
@@ -125,7 +124,7 @@ def _inception(path: pathlib.Path) -> Callable[[np.ndarray], np.ndarray]:
   def apply(variables: dict, images: jax.Array) -> jax.Array:
     return model.apply(variables, features.inception_images(images), method="features")
 
-  return lambda images: rejection.in_batches(lambda part: apply(variables, part), images, 50)
+  return lambda images: in_batches(lambda part: apply(variables, part), images, 50)
 
 
 def _state_dict(path: pathlib.Path) -> dict[str, np.ndarray]:
