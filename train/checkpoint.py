@@ -7,7 +7,7 @@ it; one that can't be read all the same is set aside, with a warning, for the on
 import json
 import pathlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -29,14 +29,7 @@ def leaves_by_path(tree: Any) -> dict[str, Any]:
 class Checkpoints:
   """The checkpoints of one stage: the latest `keep`, and the best by a held-out figure."""
 
-  def __init__(
-    self,
-    folder: pathlib.Path,
-    *,
-    best: str,
-    keep: int = 1,
-    read_only: bool = False,
-  ):
+  def __init__(self, folder: pathlib.Path, *, best: str, keep: int = 1, read_only: bool = False):
     """`best`: as `Task.best` says, -figure where the least is best, +figure where the most is."""
     self._folder, self._select, self._least = folder, best[1:], best[0] == "-"
     best_of = policies.BestN(
@@ -88,7 +81,11 @@ class Checkpoints:
         _warn(self._folder / str(step), error)
         broken.append(step)
         continue
-      self._set_aside(broken)  # only now: where none can be read, the fault may lie elsewhere
+      if broken:  # only now: where none can be read, the fault may lie elsewhere
+        for other in broken if jax.process_index() == 0 else ():
+          _set_aside(self._folder / str(other))
+        multihost_utils.sync_global_devices("checkpoints set aside")
+        self._manager.reload()
       return step, state
     if broken:
       raise Failed(f"no checkpoint in {self._folder} can be read; they are left as they are")
@@ -101,8 +98,7 @@ class Checkpoints:
 
   def best(self) -> int | None:
     """The step of the best checkpoint by the held-out figure; None where none was evaluated."""
-    figures = {step: self.figures(step) for step in self._manager.all_steps()}
-    figures = {step: f for step, f in figures.items() if f}
+    figures = {step: f for step in self._manager.all_steps() if (f := self.figures(step))}
     for step, found in figures.items():
       if self._select not in found:
         raise BadInput(
@@ -151,15 +147,6 @@ class Checkpoints:
     if problems:
       shown = "; ".join(problems[:4]) + (f"; and {len(problems) - 4} more" if problems[4:] else "")
       raise BadInput(f"checkpoint {self._folder / str(step)} is of another model: {shown}")
-
-  def _set_aside(self, steps: Sequence[int]) -> None:
-    if not steps:
-      return
-    if jax.process_index() == 0:
-      for step in steps:
-        _set_aside(self._folder / str(step))
-    multihost_utils.sync_global_devices("checkpoints set aside")
-    self._manager.reload()
 
 
 def _check_figures(folder: pathlib.Path, read_only: bool) -> None:

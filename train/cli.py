@@ -81,7 +81,7 @@ def parse_overrides(
   columns = [
     *((name, kind, dataclasses.field(default=default)) for name, kind, default in options),
     *(
-      (name, Annotated[kind_of(name, value), FlagConversionOff], _default(value))
+      (name, Annotated[kind_of(name, value), FlagConversionOff], fields.field(value))
       for name, value in (values | experiment.stages).items()
     ),
   ]
@@ -95,10 +95,6 @@ def parse_overrides(
   )
   fields.check(changed)
   return changed, parsed
-
-
-def _default(value: Any) -> dataclasses.Field:
-  return dataclasses.field(default_factory=lambda: value)
 
 
 def _with_classes(experiment: Experiment, args: list[str]) -> tuple[Experiment, list[str]]:

@@ -43,7 +43,6 @@ class Source:
 
   def about(self, splits: Any) -> dict[str, Any]:
     """What is kept with a run, in JSON's types, for stages to be made without the data."""
-    del splits
     return {}
 
 

@@ -74,11 +74,11 @@ def check_limits(config: Any, prefix: str) -> None:
         continue
       least, most = f.metadata.get("least"), f.metadata.get("most")
       if not math.isfinite(number):
-        raise BadInput(f"{path} is {value}; it must be finite")
+        raise BadInput(f"{path} is {number}; it must be finite")
       if least is not None and number < least:
-        raise BadInput(f"{path} is {value}; it must be at least {least}")
+        raise BadInput(f"{path} is {number}; it must be at least {least}")
       if most is not None and number > most:
-        raise BadInput(f"{path} is {value}; it must be at most {most}")
+        raise BadInput(f"{path} is {number}; it must be at most {most}")
 
 
 def fits(value: Any, hint: Any) -> bool:

@@ -83,7 +83,6 @@ def average(decay: float) -> optax.GradientTransformation:
 
 def learned(state: State, context: Any = ()) -> Learned:
   """The parameters, or their average where there is one, and the rest."""
-  del context
   is_average = lambda x: isinstance(x, Average)
   found = [x for x in jax.tree.leaves(state.opt_state, is_leaf=is_average) if is_average(x)]
   return Learned(found[0].params if found else state.params, state.rest)

@@ -35,6 +35,8 @@ from train.parallel import Program
 from train.report import Bar, Metrics, NoMetrics, console, write_report
 from train.task import Splits, Task
 
+_AHEAD = 8  # steps under way besides the newest: what keeps a device busy
+
 
 class StopRequest:
   """SIGTERM, agreed upon by all processes at one step."""
@@ -95,9 +97,8 @@ def train(
     console.print(f"{name}: {size:,} parameters, {stage.steps} steps, {origin}")
   bar = Bar(name, start, stage.steps, quiet=not first)
   window = _Window(metrics, bar, checkpoints)
-  processes = {"process_index": jax.process_index(), "process_count": jax.process_count()}
   batches = train_batches(
-    examples["train"], seed, start, stage.steps, stage.batch_size, **processes
+    examples["train"], seed, start, stage.steps, stage.batch_size, process=_process()
   )
 
   def held_out_figures(step: int) -> dict[str, float]:
@@ -173,6 +174,10 @@ class _Window:
 
   def add(self, step: int, figures: dict[str, jax.Array]) -> None:
     self._steps.append((step, figures))
+    # Each step under way holds a batch. (And where many are, XLA's virtual CPU devices may end up
+    # waiting for each other.)
+    if len(self._steps) > _AHEAD:
+      jax.block_until_ready(self._steps[-1 - _AHEAD][1])
 
   def log(self, step: int) -> None:
     """Metrics of `step` are to be written; those that were due before it are."""
@@ -210,16 +215,18 @@ def evaluate(
   task: Task, program: Program, learned: Any, context: Any, examples: Examples, batch_size: int
 ) -> dict[str, float]:
   """The task's figures on a whole split; batches' sums are added up in float64."""
-  processes = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-  totals: Any = None
-  waiting: Any = None
-  for batch in eval_batches(examples, batch_size, **processes):
+  totals = waiting = None
+  for batch in eval_batches(examples, batch_size, _process()):
     sums = program.evaluate(learned, context, program.put_batch(batch))
     totals, waiting = _add(totals, waiting), sums  # one late: the device goes on meanwhile
   with jax.transfer_guard("allow"):  # what is left is arithmetic on a few numbers
     sums = _add(totals, waiting)
     dtype = jax.dtypes.canonicalize_dtype(np.float64)
     return task.figures(jax.tree.map(lambda x: np.asarray(x, dtype), sums))
+
+
+def _process() -> tuple[int, int]:
+  return jax.process_index(), jax.process_count()
 
 
 def _add(totals: Any, sums: Any) -> Any:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress, TextColumn
 from scipy.io import wavfile
 
 from train.files import whole
@@ -109,19 +109,10 @@ class Bar:
     self._last_line, self._last_time = start, time.monotonic()
     self._progress = None
     if console.is_terminal and not quiet:
-      self._progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[figures]}"),
-        console=console,
-      )
+      text = TextColumn("{task.completed}/{task.total} {task.fields[text]}")
+      self._progress = Progress(*Progress.get_default_columns(), text, console=console)
       self._progress.start()
-      self._task = self._progress.add_task(
-        stage, total=steps, completed=start, rate="", figures="compiling"
-      )
+      self._task = self._progress.add_task(stage, total=steps, completed=start, text="compiling")
 
   def update(self, step: int, figures: Mapping[str, float]) -> None:
     if self._quiet:
@@ -133,7 +124,7 @@ class Bar:
     shown = f"{rate:.1f}/s" if rate else ""
     text = " ".join(f"{name} {value:.4g}" for name, value in figures.items())
     if self._progress:
-      self._progress.update(self._task, completed=step, rate=shown, figures=text)
+      self._progress.update(self._task, completed=step, text=f"{shown} {text}")
     elif (
       step - self._last_line >= self._steps / 10
       or now - self._last_time >= 30

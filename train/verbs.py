@@ -29,21 +29,11 @@ CONFIG is a Python file with get_config(), or the name of one in configs/.
 another class is given by the class's name, as in --data Folder --data.path PHOTOS.
 """
 
+_PATH = Annotated[pathlib.Path, arg(help="Folder of the run; new, empty, or its own.")]
+_DRY = "Print the resolved config, sizes, mesh, memory and data; write nothing."
 _OPTIONS = [
-  (
-    "workdir",
-    Annotated[pathlib.Path, arg(help="Folder of the run; new, empty, or its own.")],
-    dataclasses.MISSING,
-  ),
-  (
-    "dry_run",
-    Annotated[
-      bool,
-      FlagCreatePairsOff,
-      arg(help="Print the resolved config, sizes, mesh, memory and data; write nothing."),
-    ],
-    False,
-  ),
+  ("workdir", _PATH, dataclasses.MISSING),
+  ("dry_run", Annotated[bool, FlagCreatePairsOff, arg(help=_DRY)], False),
 ]
 
 
@@ -161,9 +151,8 @@ def _print_plan(plan: run.Plan) -> None:
       console.print(f"{name:12}examples: {sizes}")
     program = parallel.compile_task(task, mesh, "jit")
     state, rows = program.abstract_state, stage.batch_size
-    context = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), task.context)
     key = jax.eval_shape(lambda: jax.random.key(0))
-    lowered = program.step.lower(state, context, batch_spec(task, rows), key)
+    lowered = program.step.lower(state, task.context, batch_spec(task, rows), key)
     memory = lowered.compile().memory_analysis()
     console.print(
       f"{name:12}{learn.parameter_count(state.params):,} parameters; {stage.steps:,} steps of "

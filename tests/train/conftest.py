@@ -119,9 +119,9 @@ def steps_of(task, mesh, mode="jit", *, steps, batch_size, examples=None):
   key, context = program.put(jax.random.key(0)), program.put(task.context)
   state = program.init(key, context)
   first, figures = jax.tree.map(np.array, jax.device_get(state)), []
-  processes = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+  process = jax.process_index(), jax.process_count()
   examples = examples or task.examples()["train"]
-  for batch in train_batches(examples, 0, 0, steps, batch_size, **processes):
+  for batch in train_batches(examples, 0, 0, steps, batch_size, process):
     state, measured = program.step(state, context, program.put_batch(batch), key)
     figures.append(measured)
   last = jax.tree.map(np.asarray, jax.device_get(state))

@@ -52,9 +52,7 @@ def test_every_device_the_same():
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_clips_start_is_its_positions_own(count):
   examples = clips.MovingDigits().open()["train"]
-  parts = [
-    batch(examples, 0, 3, 8, process_index=i, process_count=count)["clip"] for i in range(count)
-  ]
+  parts = [batch(examples, 0, 3, 8, process=(i, count))["clip"] for i in range(count)]
   whole = batch(examples, 0, 3, 8)["clip"]
   np.testing.assert_array_equal(np.concatenate(parts), whole)
   clips_read = batch(examples, 0, 0, 512)["clip"]

@@ -53,6 +53,22 @@ def test_metrics_do_not_depend_on_how_often_they_are_written():
   assert all(often[step] == seldom[step] for step in seldom)
 
 
+def test_few_steps_are_under_way_at_once():
+  waited = []
+
+  class Figure:
+    def __init__(self, step):
+      self.step = step
+
+    def block_until_ready(self):
+      waited.append(self.step)
+
+  window = _Window(None, None, None)
+  for step in range(1, 40):
+    window.add(step, {"loss": Figure(step)})
+  assert set(range(1, 32)) <= set(waited) and 39 not in waited
+
+
 def test_pictures_are_written_whole(tmp_path):
   report.write_png(tmp_path / "a" / "x.png", np.zeros((4, 5, 3), np.uint8))
   with Image.open(tmp_path / "a" / "x.png") as image:

@@ -221,7 +221,7 @@ BAD = {
     ["fit", TINY, "--workdir", "{new}", "--parallel.num_processes", "2"],
     "parallel.distributed is False; set it to True",
   ),
-  "top_p": (["sample", "{tiny}", "--top_p", "2"], "--top_p is 2.0; it must be in (0, 1]"),
+  "top_p": (["sample", "{tiny}", "--top_p", "2"], "--top_p is 2.0; it must be at most 1"),
   "num": (["sample", "{tiny}", "--num", "0"], "--num is 0; it must be at least 1"),
   "no file": (["reconstruct", "{tiny}", "{empty}/x.png"], "{empty}/x.png: no such file"),
   "no picture": (["reconstruct", "{tiny}", "{broken}/b.png"], "{broken}/b.png: not an image"),

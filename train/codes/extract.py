@@ -88,14 +88,8 @@ def _write(
     bar.update(number, {})
 
   with contextlib.closing(bar):
-    shards.write(
-      folder,
-      description,
-      encode,
-      between=between,
-      process_index=jax.process_index(),
-      process_count=jax.process_count(),
-    )
+    process = jax.process_index(), jax.process_count()
+    shards.write(folder, description, encode, between=between, process=process)
     bar.update(description.num_shards, {})
 
 

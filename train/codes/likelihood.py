@@ -87,14 +87,12 @@ def task_of(
 
   def figures(sums: Sums) -> dict[str, float]:
     nats = float(metrics.mean(sums.nats))
-    bits = float(
-      metrics.bits_per_dim(nats, codes_per_example=codes_per_example, dims_per_example=dims)
-    )
+    sizes = {"codes_per_example": codes_per_example, "dims_per_example": dims}
     values = {
       "nats_per_code": nats,
       "unigram_nats": float(metrics.unigram_entropy(sums.counts)),
       "uniform_nats": float(np.log(num_codes)),
-      "bits_per_dim": bits,
+      "bits_per_dim": float(metrics.bits_per_dim(nats, **sizes)),
     }
     if above := list(upper()):
       levels = zip(*above, (nats, codes_per_example), strict=True)

@@ -85,8 +85,7 @@ def write(
   encode: Callable[[range], tuple[Sequence[np.ndarray], np.ndarray]],
   *,
   between: Callable[[int], None] = lambda first: None,
-  process_index: int = 0,
-  process_count: int = 1,
+  process: tuple[int, int] = (0, 1),
 ) -> None:
   """Writes the shards that are not there yet: of n processes, p writes shards p, p + n, ...
 
@@ -95,13 +94,14 @@ def write(
     encode: indices of examples -> the codes of every level [N, *shape], and labels [N].
     between: called before every n shards with the number of the first, as often in each of the
       processes, whether shards are there already or not; may raise to stop.
+    process: its number p, and how many there are, n.
 
   Raises:
     BadInput: a file can't be written.
   """
-  for round_first in range(0, description.num_shards, process_count):
+  for round_first in range(0, description.num_shards, process[1]):
     between(round_first)
-    number = round_first + process_index
+    number = round_first + process[0]
     target = description.shard(folder, number)
     if number >= description.num_shards or target.exists():
       continue

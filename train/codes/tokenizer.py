@@ -140,21 +140,14 @@ def _task(stage: TokenizerStage, coder: Coder, run: Run) -> Task:
     value += terms.codebook.sum if by_gradient else 0
     totals = {"mse": terms.reconstruction, "commitment": terms.commitment}
     assigned = [(z, q.indices) for z, q in zip(out.z, out.quantized, strict=True)]
-    return metrics.Total(value, terms.reconstruction.count), (
-      jax.lax.stop_gradient(assigned),
-      totals,
-    )
+    assigned = jax.lax.stop_gradient(assigned)
+    return metrics.Total(value, terms.reconstruction.count), (assigned, totals)
 
   def update(states, assigned, key, *, axis_name):
+    candidates = codes.num_codes if len(links) > 1 else 0
+    of = {"num_codes": codes.num_codes, "num_candidates": candidates, "axis_name": axis_name}
     stats = [
-      quantize.assignment_stats(
-        z,
-        indices,
-        num_codes=codes.num_codes,
-        key=k,
-        num_candidates=codes.num_codes if len(links) > 1 else 0,
-        axis_name=axis_name,
-      )
+      quantize.assignment_stats(z, indices, key=k, **of)
       for (z, indices), k in zip(assigned, of_levels(key), strict=True)
     ]
     perplexities = {

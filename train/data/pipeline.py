@@ -22,14 +22,11 @@ from train.errors import BadInput
 Batch = dict[str, Any]
 
 
+Process = tuple[int, int]  # its number, and how many there are
+
+
 def batch(
-  examples: Examples,
-  seed: int,
-  k: int,
-  batch_size: int,
-  *,
-  process_index: int = 0,
-  process_count: int = 1,
+  examples: Examples, seed: int, k: int, batch_size: int, process: Process = (0, 1)
 ) -> Batch:
   """Training batch k: a function of the examples, `seed`, `k` and `batch_size` alone.
 
@@ -37,9 +34,9 @@ def batch(
   process p of n gets rows [p B/n, (p + 1) B/n).
 
   Raises:
-    BadInput: `batch_size` is not a multiple of `process_count`.
+    BadInput: `batch_size` is not a multiple of the number of processes.
   """
-  own = _rows(batch_size, process_index, process_count)
+  own = _rows(batch_size, process)
   first = k * batch_size  # a Python int: no step is too far
   rows = examples.training(seed, first, batch_size)
   read = examples.read(rows.indices[own], draws_at(seed, first, own))
@@ -52,35 +49,25 @@ def train_batches(
   start: int,
   stop: int,
   batch_size: int,
-  *,
-  process_index: int = 0,
-  process_count: int = 1,
+  process: Process = (0, 1),
 ) -> Iterator[Batch]:
   """Batches start..stop-1 of `batch`, read ahead in `examples.num_threads` threads.
 
   Closing the iterator, or leaving it to the garbage collector, ends the threads. An exception in
   a thread is raised where its batch would have come.
   """
-  process = {"process_index": process_index, "process_count": process_count}
-  make = functools.partial(batch, examples, seed, batch_size=batch_size, **process)
+  make = functools.partial(batch, examples, seed, batch_size=batch_size, process=process)
   return _read_ahead(examples, start, stop, make)
 
 
-def eval_batches(
-  examples: Examples,
-  batch_size: int,
-  *,
-  process_index: int = 0,
-  process_count: int = 1,
-) -> Iterator[Batch]:
+def eval_batches(examples: Examples, batch_size: int, process: Process = (0, 1)) -> Iterator[Batch]:
   """Every example once; as many batches on each process. Reads ahead as `train_batches`."""
-  own = _rows(batch_size, process_index, process_count)
-  return _evaluated(examples, examples.evaluation(batch_size), own)
+  return _evaluated(examples, examples.evaluation(batch_size), _rows(batch_size, process))
 
 
 def batches_of(examples: Examples, indices: range, batch_size: int) -> Iterator[Batch]:
   """The examples of a range once, in order; otherwise as `eval_batches` of one process."""
-  return _evaluated(examples, in_order(indices, batch_size), _rows(batch_size, 0, 1))
+  return _evaluated(examples, in_order(indices, batch_size), _rows(batch_size, (0, 1)))
 
 
 def _evaluated(examples: Examples, batches: Batches, own: np.ndarray) -> Iterator[Batch]:
@@ -105,11 +92,9 @@ def _read_ahead(
     iterator.close()
 
 
-def _rows(batch_size: int, process_index: int, process_count: int) -> np.ndarray:
+def _rows(batch_size: int, process: Process) -> np.ndarray:
   """The rows of the global batch that are this process's own."""
-  if batch_size < 1 or batch_size % process_count:
-    raise BadInput(
-      f"batch_size: {batch_size} for {process_count} processes; give a multiple of {process_count}"
-    )
-  own = batch_size // process_count
-  return np.arange(process_index * own, (process_index + 1) * own, dtype=np.int32)
+  index, count = process
+  if batch_size < 1 or batch_size % count:
+    raise BadInput(f"batch_size: {batch_size} for {count} processes; give a multiple of {count}")
+  return np.arange(batch_size, dtype=np.int32).reshape(count, -1)[index]

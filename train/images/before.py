@@ -15,13 +15,7 @@ from train.images.sources import Digits, Folder, Idx, Omniglot, Tfds
 from train.images.vqvae import VQVAE2Stage, VQVAEStage
 from train.optimizer import Adam, AdamW
 
-_SOURCES = {
-  "digits": Digits,
-  "idx": Idx,
-  "folder": Folder,
-  "omniglot": Omniglot,
-  "tfds": Tfds,
-}
+_SOURCES = {"digits": Digits, "idx": Idx, "folder": Folder, "omniglot": Omniglot, "tfds": Tfds}
 _STAGES = {"extract": ExtractStage, "classifier": ClassifierStage, "mlvae": MLVAEStage}
 
 

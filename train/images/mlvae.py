@@ -147,14 +147,12 @@ def _task(stage: MLVAEStage, run: Run) -> Task:
     # Groups may lie on several devices, whose shares of their number are equal here.
     devices = 1 if axis_name is None else jax.lax.axis_size(axis_name)
     of_groups = lambda total: metrics.Total(total, found.groups / devices)
-    return of_groups(value), (
-      rest,
-      {
-        "reconstruction": metrics.total(found.reconstruction),
-        "content_kl": of_groups(jnp.sum(found.content_kl)),
-        "style_kl": metrics.total(found.style_kl),
-      },
-    )
+    totals = {
+      "reconstruction": metrics.total(found.reconstruction),
+      "content_kl": of_groups(jnp.sum(found.content_kl)),
+      "style_kl": metrics.total(found.style_kl),
+    }
+    return of_groups(value), (rest, totals)
 
   def evaluate(learned: Learned, context: Any, batch: Batch) -> Sums:
     params, mask = learned.params, batch["mask"]

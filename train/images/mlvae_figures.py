@@ -22,10 +22,7 @@ from vqlab import features
 from vqlab.autoencoders import mlvae
 
 _BATCH = 500
-PROBES = {
-  "linear": features.LinearClassifier,
-  "mlp": features.MLPClassifier,
-}
+PROBES = {"linear": features.LinearClassifier, "mlp": features.MLPClassifier}
 Encode = Callable[[dict, jax.Array], mlvae.Posterior]
 
 

@@ -42,5 +42,5 @@ def rows(*sets: np.ndarray, columns: int) -> np.ndarray:
   stacked = np.stack(sets)
   blank = np.full((len(sets), -stacked.shape[1] % columns, *stacked.shape[2:]), 255, np.uint8)
   stacked = np.concatenate([stacked, blank], axis=1)
-  lines = [stacked[:, i : i + columns] for i in range(0, stacked.shape[1], columns)]
-  return sheet(np.concatenate([image for line in lines for image in line]), columns)
+  lines = stacked.reshape(len(sets), -1, columns, *stacked.shape[2:]).swapaxes(0, 1)
+  return sheet(lines.reshape(-1, *stacked.shape[2:]), columns)

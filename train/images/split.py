@@ -61,7 +61,6 @@ class ImageSplit(Examples):
     Raises:
       BadInput: an image is not of the split's shape.
     """
-    del draws
     if self._cache is not None:
       images, labels = self._cache
       return {"image": images[indices], "label": labels[indices]}

@@ -98,7 +98,7 @@ def test_a_killed_writer_goes_on_after_its_last_whole_shard(tmp_path):
 def test_several_processes_write_shards_of_their_own(tmp_path):
   shards.begin(tmp_path, DESCRIPTION)
   for process in (1, 0):
-    shards.write(tmp_path, DESCRIPTION, encode, process_index=process, process_count=2)
+    shards.write(tmp_path, DESCRIPTION, encode, process=(process, 2))
   assert_whole(tmp_path)
 
 

@@ -105,7 +105,7 @@ def test_a_random_clip_is_the_same_on_any_number_of_processes(k):
   whole = batch(Clips(), 3, k, 20)["clip"]
   assert sorted(whole[:, 0] // 100) == sorted(2 * [*range(10)])
   assert len(set(whole[:, 0] % 100)) > 10  # another start each time
-  parts = [batch(Clips(), 3, k, 20, process_index=p, process_count=2)["clip"] for p in range(2)]
+  parts = [batch(Clips(), 3, k, 20, process=(p, 2))["clip"] for p in range(2)]
   np.testing.assert_array_equal(np.concatenate(parts), whole)
   halves = [batch(Clips(), 3, 2 * k + i, 10)["clip"] for i in range(2)]
   np.testing.assert_array_equal(np.concatenate(halves), whole)

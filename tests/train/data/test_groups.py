@@ -133,12 +133,10 @@ def test_processes_share_the_global_batch(groups, k, batch_size):
   whole = batch(groups, 3, k, batch_size)
   check_groups(whole, groups.group_size)
   for count in (2, 3):
-    parts = [
-      batch(groups, 3, k, batch_size, process_index=p, process_count=count) for p in range(count)
-    ]
+    parts = [batch(groups, 3, k, batch_size, process=(p, count)) for p in range(count)]
     assert_same(whole, {name: np.concatenate([part[name] for part in parts]) for name in whole})
   with pytest.raises(BadInput, match="for 7 processes; give a multiple of 7"):
-    batch(groups, 3, 0, 12, process_count=7)
+    batch(groups, 3, 0, 12, process=(0, 7))
 
 
 def test_shuffles_are_the_same_everywhere():
@@ -175,7 +173,7 @@ def starts(groups, members):
 
 def test_evaluation_on_processes(groups):
   whole = list(eval_batches(groups, 12))
-  parts = [list(eval_batches(groups, 12, process_index=p, process_count=3)) for p in range(3)]
+  parts = [list(eval_batches(groups, 12, process=(p, 3))) for p in range(3)]
   for k, expected in enumerate(whole):
     assert_same({n: np.concatenate([part[k][n] for part in parts]) for n in expected}, expected)
 

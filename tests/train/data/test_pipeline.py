@@ -65,16 +65,16 @@ def test_batch_is_a_pure_function_of_seed_and_step():
 def test_processes_share_the_global_batch(k):
   whole = batch(NUMBERS, 3, k, 24)
   for count in (2, 3):
-    parts = [batch(NUMBERS, 3, k, 24, process_index=p, process_count=count) for p in range(count)]
+    parts = [batch(NUMBERS, 3, k, 24, process=(p, count)) for p in range(count)]
     assert_same(joined(parts), whole)
 
 
 def test_rows_that_processes_can_not_share():
   message = "batch_size: 24 for 5 processes; give a multiple of 5"
   with pytest.raises(BadInput, match=message):
-    next(train_batches(NUMBERS, 3, 0, 1, 24, process_count=5))
+    next(train_batches(NUMBERS, 3, 0, 1, 24, process=(0, 5)))
   with pytest.raises(BadInput, match=message):
-    eval_batches(NUMBERS, 24, process_count=5)
+    eval_batches(NUMBERS, 24, process=(0, 5))
   with pytest.raises(BadInput, match="batch_size: 0 for 1 processes"):
     batch(NUMBERS, 0, 0, 0)
 
@@ -103,7 +103,7 @@ def test_evaluation_counts_each_example_once_in_order(batch_size):
 
 def test_evaluation_on_two_processes():
   whole = list(eval_batches(NUMBERS, 100))
-  parts = [list(eval_batches(NUMBERS, 100, process_index=p, process_count=2)) for p in range(2)]
+  parts = [list(eval_batches(NUMBERS, 100, process=(p, 2))) for p in range(2)]
   assert [len(part) for part in parts] == [len(whole)] * 2
   for k, expected in enumerate(whole):
     assert_same(joined([part[k] for part in parts]), expected)

@@ -20,13 +20,8 @@ from train.images.hold_out import held_out_names
 from train.images.sources import Folder
 
 # What the folder of a split may be called, and the split's name in TFDS.
-_SPLITS = {
-  "train": "train",
-  "val": "validation",
-  "valid": "validation",
-  "validation": "validation",
-  "test": "test",
-}
+_SPLITS = {"train": "train", "test": "test"}
+_SPLITS |= dict.fromkeys(("val", "valid", "validation"), "validation")
 _IGNORED = ("thumbs.db", "desktop.ini", "__macosx")
 
 Example = tuple[pathlib.Path, int]  # a file and its class
