@@ -52,14 +52,16 @@ def test_lowerings_of_the_transposed_convolution_agree(size, stride):
   agree([reference, *functions], *data((size, size), 3, 4))
 
 
-@pytest.mark.parametrize("size", [(3, 3), (2, 2), (2, 3)])
+@pytest.mark.parametrize("size", [(3, 3), (2, 2), (2, 3), (3, 5), (1, 3), (5, 1)])
 @pytest.mark.parametrize("padding", [((1, 1), (1, 1)), ((0, 1), (2, 0))])
 def test_winograd_is_the_convolution(size, padding):
   reference = lambda x, k: lax.conv_general_dilated(x, k, (1, 1), padding, dimension_numbers=LAYOUT)
   agree([reference, lambda x, k: winograd(x, k, padding)], *data(size, 3, 4))
 
 
-@pytest.mark.parametrize(("size", "stride"), [(3, 1), (4, 2), (3, 2), (2, 1), (4, 1), (7, 3)])
+@pytest.mark.parametrize(
+  ("size", "stride"), [(3, 1), (4, 2), (3, 2), (2, 1), (4, 1), (5, 1), (7, 3)]
+)
 @pytest.mark.parametrize("channels", [3, WIDE])
 def test_lowerings_of_the_convolution_agree(size, stride, channels):
   reference = lambda x, k: lax.conv_general_dilated(

@@ -75,7 +75,8 @@ def _plain(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
 def _fewer_products(x: jax.Array, kh: int, kw: int, inputs: int, outputs: int) -> bool:
   # Lower precisions would round the sums of inputs.
   exact = x.dtype in (jnp.float32, jnp.float64)
-  return exact and {kh, kw} <= {2, 3} and min(inputs, outputs) >= _WIDE
+  sides = {kh, kw} <= {1, 2, 3, 5} and max(kh, kw) > 1
+  return exact and sides and min(inputs, outputs) >= _WIDE
 
 
 def conv_transpose(x: jax.Array, kernel: jax.Array, *, stride: int) -> jax.Array:
