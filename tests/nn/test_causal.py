@@ -54,6 +54,20 @@ def test_a_row_and_a_position_equal_the_map(window, x64):
       np.testing.assert_allclose(position, expected[:, i, j], atol=1e-12)
 
 
+def test_many_channels(x64):
+  wide = 64  # taken by fewer products on CPU
+  layer = CausalConv(wide, above=2, left=2, right=2, param_dtype=jnp.float64)
+  x = jax.random.normal(jax.random.key(0), (B, H, W, wide), jnp.float64)
+  variables = layer.init(jax.random.key(1), x)
+  found = layer.apply(variables, x)
+  padded = jnp.pad(x, ((0, 0), (2, 0), (2, 2), (0, 0)))
+  for i in range(H):
+    row = layer.apply(variables, padded[:, i : i + 3, 2:-2], method="row")
+    np.testing.assert_allclose(row, found[:, i], atol=1e-12)
+    position = layer.apply(variables, padded[:, i : i + 3, :5], method="position")
+    np.testing.assert_allclose(position, found[:, i, 0], atol=1e-12)
+
+
 def test_shifts():
   x = jnp.arange(6.0).reshape(1, 2, 3, 1)
   np.testing.assert_array_equal(shift_down(x)[0, ..., 0], [[0, 0, 0], [0, 1, 2]])

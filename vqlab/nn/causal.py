@@ -22,6 +22,8 @@ from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 from jax.typing import DTypeLike
 
+from vqlab.nn.conv import conv_padded
+
 
 def shift_down(x: jax.Array) -> jax.Array:
   """Moves the maps [B, H, W, C] down one row: row i holds what was in row i-1, row 0 zeros."""
@@ -82,9 +84,7 @@ class CausalConv(nn.Module):
   def _convolve(self, x: jax.Array, *, rows_above: int) -> jax.Array:
     x, kernel, bias = self._promoted(x)
     padding = ((rows_above, 0), (self.left, self.right))
-    y = jax.lax.conv_general_dilated(
-      x, kernel, window_strides=(1, 1), padding=padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
+    y = conv_padded(x, kernel, padding)
     return y if bias is None else y + bias
 
   @nn.compact

@@ -42,6 +42,21 @@ def conv(x: jax.Array, kernel: jax.Array, *, stride: int = 1) -> jax.Array:
   )
 
 
+def conv_padded(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
+  """2D convolution of stride 1 with the padding ((top, bottom), (left, right)).
+
+  Args:
+    x: [B, H, W, I].
+    kernel: [kh, kw, I, O].
+    padding: zeros around x.
+  """
+  default = lambda x, kernel: lax.conv_general_dilated(
+    x, kernel, (1, 1), padding, dimension_numbers=_LAYOUT
+  )
+  on_cpu = lambda x, kernel: _plain(x, kernel, padding)
+  return lax.platform_dependent(x, kernel, cpu=on_cpu, default=default)
+
+
 def conv_on_cpu(x: jax.Array, kernel: jax.Array, *, stride: int) -> jax.Array:
   """`conv`, by fewer products where that pays: a strided one is plain over blocks of s x s."""
   s, (kh, kw, inputs, outputs) = stride, kernel.shape
@@ -67,7 +82,9 @@ def _same(length: int, size: int, stride: int) -> tuple[int, int]:
 
 def _plain(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
   """A convolution of stride 1 on CPU."""
-  if _fewer_products(x, *kernel.shape):
+  # A single row of outputs is half a tile: 0.57 ms for XLA's 0.35 at 3x5, 1x3x32x128 -> 256.
+  rows = x.shape[1] + sum(padding[0]) - kernel.shape[0] + 1
+  if rows > 1 and _fewer_products(x, *kernel.shape):
     return winograd(x, kernel, padding)
   return lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=_LAYOUT)
 
