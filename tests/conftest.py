@@ -24,6 +24,13 @@ jax.config.update("jax_compilation_cache_dir", str(ROOT / ".cache" / "jax-tests"
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def programs_go_with_their_module():
+  """A process may have 65,530 memory maps on Linux; thousands of compiled programs take more."""
+  yield
+  jax.clear_caches()
+
+
 @pytest.fixture
 def x64():
   """Runs the test in double precision."""
