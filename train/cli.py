@@ -137,14 +137,8 @@ def _one_line(box: str) -> str:
   """What a box of tyro's says before its help; without UTF-8 a title and a rule come first."""
   lines = [line.strip("│ ") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
   parts = re.split(r"\n[─-]{3,}\n?", "\n".join(lines))
-  text = parts[1] if parts[0].strip() in _TITLES and len(parts) > 1 else parts[0]
+  text = parts[1] if re.fullmatch(_TITLES, parts[0].strip()) and len(parts) > 1 else parts[0]
   return " ".join((text or box).split())
 
 
-_TITLES = (
-  "Invalid choice",
-  "Parsing error",
-  "Required options",
-  "Unrecognized options",
-  "Value error",
-)
+_TITLES = "Invalid choice|Parsing error|Required options|Unrecognized options|Value error"

@@ -33,7 +33,9 @@ def load(config: str) -> Experiment:
       raise BadInput(f"{path} defines no get_config()")
     experiment = module.get_config()
   except TypeError as error:
-    unknown = re.search(r"(\w+)\.__init__\(\) got an unexpected keyword .*'(\w+)'", str(error))
+    unknown = re.search(
+      r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error)
+    )
     if not unknown:
       raise
     bases = (Experiment, Stage, Source, Optimizer, Log, Parallel)

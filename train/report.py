@@ -167,7 +167,8 @@ def _gif(path: pathlib.Path, frames: np.ndarray) -> None:
 
 
 def _wav(path: pathlib.Path, sound: tuple[int, np.ndarray]) -> None:
-  wavfile.write(path, *sound)
+  rate, samples = sound
+  wavfile.write(path, rate, np.asarray(samples, np.int16))
 
 
 def _csv(path: pathlib.Path, rows: Sequence[Sequence[Any]]) -> None:

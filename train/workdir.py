@@ -26,11 +26,8 @@ class Workdir:
 
   def __init__(self, path: str | pathlib.Path):
     self.path = pathlib.Path(path)
+    self.config_file = self.path / "config.json"
     self._lock: TextIO | None = None
-
-  @property
-  def config_file(self) -> pathlib.Path:
-    return self.path / "config.json"
 
   def check(self, experiment: Experiment) -> None:
     """Raises BadInput unless the folder is new, empty, or holds this very experiment."""

@@ -38,12 +38,12 @@ def of_run(run: Run, *last: tuple[Any, Any]) -> Generator:
   """
   done = run.the(TokenizerStage)
   coder = done.stage.coder(run.about)
-  if not last:
+  priors = [s for s in run.stages.values() if isinstance(s.stage, LikelihoodStage)]
+  if not last and len(priors) < len(coder.shapes):
     run.the(LikelihoodStage)  # says so where there is none
     for name, stage in run.config.stages.items():
       if isinstance(stage, LikelihoodStage):
         run.needs(name)
-  priors = [s for s in run.stages.values() if isinstance(s.stage, LikelihoodStage)]
   models = [*((p.model, p.learned.params) for p in priors), *last]
   levels = tuple(
     generation.Level(*of, shape) for of, shape in zip(models, coder.shapes, strict=False)

@@ -53,9 +53,9 @@ def prepare(builder: type, config: Any, folder: str) -> pathlib.Path:
     final.parent.mkdir(parents=True, exist_ok=True)
     try:
       pathlib.Path(scratch, *parts).rename(final)
-    except OSError:
+    except OSError as error:
       if not (final / _WHOLE).is_file():  # else another one was first
-        raise
+        raise BadInput(f"{final} is in the way ({error.strerror}); delete it") from error
   return final
 
 

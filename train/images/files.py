@@ -16,7 +16,7 @@ FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
 
 # Raised by Pillow on broken pixel data, depending on the format (PNG: SyntaxError), and by zips.
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
-_BROKEN += (zipfile.BadZipFile, zlib.error)
+_BROKEN += (zipfile.BadZipFile, zlib.error, RuntimeError)
 
 
 @contextlib.contextmanager

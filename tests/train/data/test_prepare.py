@@ -111,6 +111,13 @@ def test_interrupted_preparation_leaves_nothing_and_is_done_anew(tmp_path, monke
   assert prepare_numbers(tmp_path).is_dir()
 
 
+def test_what_is_in_the_way_is_named(tmp_path):
+  (tmp_path / "numbers" / "1.0.0").mkdir(parents=True)
+  (tmp_path / "numbers" / "1.0.0" / "part").write_text("")
+  with pytest.raises(BadInput, match=r"1\.0\.0 is in the way \(.*\); delete it"):
+    prepare_numbers(tmp_path)
+
+
 def test_of_two_that_prepare_at_once_the_first_wins(tmp_path, monkeypatch):
   """While the other one writes its last examples, the first is done."""
   first, generate = [], Numbers._generate_examples

@@ -226,6 +226,14 @@ def test_kinds_of_files(photos, folder_data):
   assert all_images(split) == {ramp.tobytes()}
 
 
+def test_links_and_names_of_any_bytes(photos, folder_data):
+  write_images(photos / "a", 3)
+  (photos / "a" / "back").symlink_to(photos, target_is_directory=True)
+  (photos / "a" / "000.png").rename(os.fsdecode(os.fsencode(photos / "a") + b"/caf\xe9.png"))
+  train, held_out = opened(folder_data(eval_fraction=0.34))
+  assert (len(train), len(held_out), train.class_names) == (2, 1, ("a",))
+
+
 def test_one_bit_images(photos, folder_data):
   write_images(photos, 3, mode="1")
   images, _ = read(folder_data(**WHOLE).open()["train"])

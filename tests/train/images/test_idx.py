@@ -57,10 +57,19 @@ def overwrite(path):
   ("name", "damage", "message"),
   [
     (FILES["train"][0], cut, "119 bytes after the header, which promises 5x4x6 = 120"),
-    (FILES["train"][1], overwrite, "starts with 3c 68 74 6d, an idx file with 00 00 08 01"),
+    (
+      FILES["train"][1],
+      overwrite,
+      "22 bytes from 3c 68 74 6d on; an idx file .* from 00 00 08 01 on",
+    ),
     (FILES["test"][0] + ".gz", cut, "can't be read"),
     (FILES["test"][1] + ".gz", overwrite, "can't be read"),
     (FILES["train"][1], lambda p: write_idx(p, np.zeros(4, np.uint8)), "4 labels for 5 images"),
+    (
+      FILES["train"][0],
+      lambda p: p.write_bytes(p.read_bytes()[:10]),
+      "10 bytes .*; an idx file has at least 16",
+    ),
     (FILES["train"][0], lambda p: p.unlink(), "no file train-images-idx3-ubyte"),
   ],
 )
@@ -71,6 +80,13 @@ def test_damaged_file_is_named(idx_folder, tmp_path, name, damage, message):
   assert name.removesuffix(".gz") in str(raised.value)
   assert "\n" not in str(raised.value)
   assert not list((tmp_path / "tfds").glob("*"))
+
+
+def test_splits_are_of_one_size(idx_folder, tmp_path):
+  (idx_folder / (FILES["train"][0])).unlink()
+  write_idx(idx_folder / FILES["train"][0], np.zeros((5, 3, 3), np.uint8))
+  with pytest.raises(BadInput, match=r"test images are \(4, 6\), those of train \(3, 3\) pixels"):
+    Idx(path=str(idx_folder), dir=str(tmp_path / "tfds")).open()
 
 
 def test_files_of_mnist(shared_data):

@@ -164,7 +164,7 @@ def test_the_benchmarks_own_split(tmp_path, omniglot):
   evaluation = members("images_evaluation", other, first=500)
   folder = tmp_path / "omniglot"
   write_zip(folder / "images_background.zip", members())
-  write_zip(folder / "images_evaluation.zip", evaluation)
+  extract(folder, evaluation)
   train, held_out = splits(omniglot(folder))
   assert alphabets(train) == set(SMALL) and alphabets(held_out) == set(other)
   assert (len(train), len(held_out)) == (9 * DRAWERS, 5 * DRAWERS)

@@ -65,6 +65,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     for path, label in examples:
       image = fit(read_image(path), size=config.source.image_size, channels=channels)
       file = path.relative_to(config.root).as_posix()
+      file = file.encode(errors="backslashreplace").decode()  # names need not be UTF-8
       example = {"file": file, **({"label": label} if config.class_names else {})}
       if not tile:
         yield file, {"image": image, **example}
@@ -184,7 +185,11 @@ def _parted(examples: list[Example], held_out: list[bool]) -> dict[str, list[Exa
 def _by_class(root: pathlib.Path) -> dict[str, list[pathlib.Path]]:
   """Files by the name of the subfolder they are under; by "" where there are no subfolders."""
   folders, files = _entries(root)
-  classes = {folder.name: found for folder in folders if (found := list(_walk(folder)))}
+  classes = {
+    folder.name: found
+    for folder in folders
+    if (found := list(_walk(folder, root.resolve(), folder.resolve())))
+  }
   if files and classes:
     raise BadInput(
       f"{root}: files directly in it ({files[0].name}, ...) and in subfolders "
@@ -195,11 +200,12 @@ def _by_class(root: pathlib.Path) -> dict[str, list[pathlib.Path]]:
   return classes or {"": files}
 
 
-def _walk(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+def _walk(folder: pathlib.Path, *above: pathlib.Path) -> Iterator[pathlib.Path]:
   folders, files = _entries(folder)
   yield from files
   for inner in folders:
-    yield from _walk(inner)
+    if (real := inner.resolve()) not in above:  # else a link leads back
+      yield from _walk(inner, *above, real)
 
 
 def _entries(root: pathlib.Path) -> tuple[list[pathlib.Path], list[pathlib.Path]]:

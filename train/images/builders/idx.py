@@ -40,6 +40,9 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     self._splits = {s: _read_pair(*files) for s, files in self.builder_config.files.items()}
     num_classes = 1 + max(int(labels.max()) for _, labels in self._splits.values())
     shape = (*self._splits["train"][0].shape[1:], 1)
+    for split, (images, _) in self._splits.items():
+      if images.shape[1:] != shape[:2]:
+        raise BadInput(f"{split} images are {images.shape[1:]}, those of train {shape[:2]} pixels")
     features = tfds.features.FeaturesDict(
       {
         "image": tfds.features.Image(shape=shape, encoding_format="png"),
@@ -85,8 +88,11 @@ def read_idx(path: pathlib.Path, *, dims: int) -> np.ndarray:
   except (OSError, EOFError, zlib.error) as error:
     raise BadInput(f"{path}: can't be read ({error}); fetch the file again") from error
   header, magic = 4 + 4 * dims, bytes((0, 0, 8, dims))
-  if content[:4] != magic:
-    raise BadInput(f"{path}: starts with {content[:4].hex(' ')}, an idx file with {magic.hex(' ')}")
+  if content[:4] != magic or len(content) < header:
+    raise BadInput(
+      f"{path}: {len(content)} bytes from {content[:4].hex(' ')} on; an idx file has at least "
+      f"{header} from {magic.hex(' ')} on"
+    )
   shape = np.frombuffer(content[4:header], ">u4").tolist()
   if len(content) - header != np.prod(shape):
     raise BadInput(

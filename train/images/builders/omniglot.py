@@ -75,7 +75,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 
 def config(data: Omniglot) -> Config:
-  """Lists the drawings at `data.path`: in a zip, in all zips of a folder, or in a folder.
+  """Lists the drawings at `data.path`: in a zip, or in a folder's zips and in its own folders.
 
   A drawing that is in several zips (those named small are parts of images_background) is one
   drawing. Held out as test are `eval_alphabets`; or else what is in images_evaluation, where that
@@ -91,7 +91,9 @@ def config(data: Omniglot) -> Config:
       "or the folder that has them"
     )
   zips = [path] if path.is_file() else sorted(path.glob("images_*.zip"))
-  drawings = [d for file in zips for d in _in_zip(file)] if zips else list(_in_folder(path))
+  drawings = [d for file in zips for d in _in_zip(file)]
+  zipped = {drawing.part for drawing in drawings}
+  drawings += [d for d in _in_folder(path) if d.part not in zipped]
   if not drawings:
     raise BadInput(f"{path}: no {_LAYOUT} in it, and no zip of that; give Omniglot's images")
   unique = {}
@@ -102,9 +104,9 @@ def config(data: Omniglot) -> Config:
   splits = {"train": [], "test": []}
   for drawing in unique.values():
     splits["test" if drawing.alphabet in held_out else "train"].append(drawing)
-  files = zips or sorted(drawing.file for drawing in unique.values())
+  extracted = sorted(d.file for d in unique.values() if isinstance(d.file, pathlib.Path))
   return Config(
-    name=fingerprint(path, files, options=(data.image_size, *sorted(held_out))),
+    name=fingerprint(path, [*zips, *extracted], options=(data.image_size, *sorted(held_out))),
     image_size=data.image_size,
     splits={split: found for split, found in splits.items() if found},
     class_names=sorted({drawing.character for drawing in drawings}),
@@ -137,7 +139,7 @@ def _in_zip(path: pathlib.Path) -> Iterator[Drawing]:
 def _in_folder(root: pathlib.Path) -> Iterator[Drawing]:
   """Drawings in root/ALPHABET/characterNN or in root/PART/ALPHABET/characterNN."""
   for above in ("*", "*/*"):
-    for file in root.glob(f"{above}/character*/*.png"):
+    for file in root.glob(f"{above}/character*/*"):
       yield from _drawing(file, file.relative_to(root).as_posix(), outer=root.resolve().name)
 
 
@@ -145,5 +147,10 @@ def _drawing(file: pathlib.Path | zipfile.Path, name: str, *, outer: str) -> Ite
   """The drawing that a path is by its layout; none for others and for what file managers hide."""
   *above, alphabet, character, last = ("", "", "", *name.split("/"))
   hidden = any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
-  if alphabet and re.fullmatch(r"character\d+", character) and last.endswith(".png") and not hidden:
+  if (
+    alphabet
+    and re.fullmatch(r"character\d+", character)
+    and last.lower().endswith(".png")
+    and not hidden
+  ):
     yield Drawing(file, above[-1] or outer, alphabet, f"{alphabet}/{character}")
