@@ -20,7 +20,7 @@ _STAGES = {"extract": ExtractStage, "classifier": ClassifierStage, "mlvae": MLVA
 
 
 def converted(saved: dict[str, Any], source: str) -> dict[str, Any]:
-  """What `train.config.saved` would have written.
+  """What `config_file.saved` would have written.
 
   Raises:
     BadInput: the file `source` is damaged.

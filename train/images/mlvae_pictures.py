@@ -1,5 +1,6 @@
 """What an ML-VAE makes of held-out groups: sheets of swaps, interpolations and new images."""
 
+import functools
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ from train.images.sheets import sheet, to_bytes
 from vqlab.autoencoders import mlvae
 
 _CLASSES, _COLUMNS = 10, 10
+_shown = functools.partial(to_bytes, low=0)
 
 
 def draw(model: Any, params: dict, encode: Encode, split: Groups) -> dict[str, np.ndarray]:
@@ -79,7 +81,3 @@ def _generations(model: Any, params: dict, content: jax.Array, shown: np.ndarray
   rows = [np.concatenate([a[None], b]) for a, b in zip(shown, in_new_styles, strict=True)]
   new = _shown(mlvae.generate(model, params, keys[1], 2 * (_COLUMNS + 1)))
   return sheet(np.concatenate([*rows, new]), _COLUMNS + 1)
-
-
-def _shown(images: jax.Array) -> np.ndarray:
-  return to_bytes(images, low=0)
