@@ -11,7 +11,7 @@ the best checkpoint by held-out likelihood is the one that is sampled from.
 Expected at least 85 % of 500 samples seen as the class asked for by a logistic regression that was
          trained on the real 8x8 images and is right on at least 95 % of the held-out ones.
 Hardware two CPU cores, no accelerator.
-Measured on two cores (float32, seed 0): 3 min 39 s from a clean clone, 38 s of it the installation;
+Measured on two cores (float32, seed 0): 3 min 39 s from a clean clone, 35 s of it the installation;
          tokenizer 30 s, prior 144 s. Held-out MSE 0.001508, PSNR 28.22 dB, perplexity 17.6 of 32;
          1.394 nats a code against log K = 3.466, 0.126 bits a dimension. Samples 92.4 % right, the
          judge being right on 96.4 % of the held-out images. With another order of the examples:

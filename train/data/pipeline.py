@@ -20,8 +20,6 @@ from train.data.examples import Batches, Examples, draws_at, in_order
 from train.errors import BadInput
 
 Batch = dict[str, Any]
-
-
 Process = tuple[int, int]  # its number, and how many there are
 
 

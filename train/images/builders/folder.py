@@ -185,11 +185,7 @@ def _parted(examples: list[Example], held_out: list[bool]) -> dict[str, list[Exa
 def _by_class(root: pathlib.Path) -> dict[str, list[pathlib.Path]]:
   """Files by the name of the subfolder they are under; by "" where there are no subfolders."""
   folders, files = _entries(root)
-  classes = {
-    folder.name: found
-    for folder in folders
-    if (found := list(_walk(folder, root.resolve(), folder.resolve())))
-  }
+  classes = {f.name: found for f in folders if (found := list(_walk(f, root.resolve())))}
   if files and classes:
     raise BadInput(
       f"{root}: files directly in it ({files[0].name}, ...) and in subfolders "
@@ -201,11 +197,12 @@ def _by_class(root: pathlib.Path) -> dict[str, list[pathlib.Path]]:
 
 
 def _walk(folder: pathlib.Path, *above: pathlib.Path) -> Iterator[pathlib.Path]:
+  if (real := folder.resolve()) in above:  # a link leads back
+    return
   folders, files = _entries(folder)
   yield from files
   for inner in folders:
-    if (real := inner.resolve()) not in above:  # else a link leads back
-      yield from _walk(inner, *above, real)
+    yield from _walk(inner, *above, real)
 
 
 def _entries(root: pathlib.Path) -> tuple[list[pathlib.Path], list[pathlib.Path]]:
