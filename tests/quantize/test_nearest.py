@@ -135,6 +135,63 @@ def test_codes_that_are_not_finite_are_nobodys_nearest():
       assert list(quantize.assign(z, codebook, chunk_size=chunk_size)) == [2, 0]
 
 
+def test_vectors_that_are_not_finite_get_the_index_0(z, codebook):
+  for bad in (jnp.nan, jnp.inf, -jnp.inf):
+    for chunk_size in (None, 1, 7):
+      got = quantize.assign(
+        z.at[0, 0].set(bad).at[1, 1, 2].set(bad), codebook, chunk_size=chunk_size
+      )
+      assert got[0, 0] == got[1, 1] == 0
+      np.testing.assert_array_equal(got[2:], quantize.assign(z[2:], codebook))
+
+
+@pytest.mark.parametrize(("mean", "spread"), [(100, 1), (30, 0.1), (100, 0.1), (1000, 0.1)])
+def test_far_from_the_origin(mean, spread):
+  rng = np.random.default_rng(0)
+  z, codebook = ((mean + spread * rng.normal(size=(n, 64))).astype(np.float32) for n in (1000, 256))
+  np.testing.assert_array_equal(quantize.assign(z, codebook), brute_force(z, codebook))
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("scale", [1e-30, 1e-20, 1e19, 1e30])
+def test_at_any_scale(scale, metric, z, codebook):
+  expected = quantize.assign(z, codebook, metric=metric)
+  for chunk_size in (None, 7):
+    got = quantize.assign(scale * z, scale * codebook, metric=metric, chunk_size=chunk_size)
+    np.testing.assert_array_equal(got, expected)
+  if metric == "cosine":
+    got = quantize.assign(z, scale * codebook, metric=metric)
+    np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("chunk_size", [None, 1, 7])
+def test_a_far_code_spoils_nobodys_scores(chunk_size, z, codebook):
+  far = codebook.at[3].set(1e20)
+  z = z.at[0, 0].set(0.9e20)
+  got = quantize.assign(z, far, chunk_size=chunk_size)
+  np.testing.assert_array_equal(got, brute_force(z, far))
+  assert got[0, 0] == 3
+
+
+@pytest.mark.parametrize(("dtype", "num_codes"), [("uint8", 256), ("int8", 128), ("uint8", 512)])
+def test_indices_may_be_small_integers(dtype, num_codes):
+  codebook = jax.random.normal(jax.random.key(0), (num_codes, 2))
+  indices = jnp.arange(120)
+  codes = quantize.lookup(codebook, indices.astype(dtype))
+  np.testing.assert_array_equal(codes, codebook[:120])
+  stats = quantize.assignment_stats(codes, indices.astype(dtype), num_codes=num_codes)
+  assert jnp.sum(stats.counts) == 120
+
+
+def test_exported_with_a_symbolic_batch(z, codebook):
+  shapes = jax.export.symbolic_shape("b, 24, 5")
+  call = jax.export.export(jax.jit(quantize.quantize))(
+    jax.ShapeDtypeStruct(shapes, jnp.float32), jax.ShapeDtypeStruct((K, D), jnp.float32)
+  )
+  for x in (z, z[:1]):
+    np.testing.assert_array_equal(call.call(x, codebook).indices, quantize.assign(x, codebook))
+
+
 def test_one_codebook_a_device():
   devices = jax.device_count()
   mesh = jax.make_mesh((devices,), ("model",), (jax.sharding.AxisType.Auto,))

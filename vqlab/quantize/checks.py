@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 
 
-def vectors(name: str, z: jax.Array, codebook: jax.Array) -> None:
-  """Raises unless z is float[..., D] and codebook is float[K, D] with K, D >= 1."""
+def vectors(name: str, z: jax.Array, codebook: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Both as JAX's arrays; raises unless float[..., D] and float[K, D] with K, D >= 1."""
+  z, codebook = jnp.asarray(z), jnp.asarray(codebook)
   if codebook.ndim != 2 or 0 in codebook.shape:
     raise ValueError(f"{name}: the codebook must be [K, D], K and D >= 1; found {codebook.shape}")
   if z.ndim < 1 or z.shape[-1] != codebook.shape[1]:
@@ -16,6 +17,7 @@ def vectors(name: str, z: jax.Array, codebook: jax.Array) -> None:
   for what, x in (("z", z), ("the codebook", codebook)):
     if not jnp.issubdtype(x.dtype, jnp.floating):
       raise ValueError(f"{name}: {what} must be floating point; found {x.dtype}")
+  return z, codebook
 
 
 def mask(name: str, mask: jax.Array | None, shape: tuple[int, ...]) -> None:
@@ -26,11 +28,13 @@ def mask(name: str, mask: jax.Array | None, shape: tuple[int, ...]) -> None:
     )
 
 
-def same_shape(name: str, z: jax.Array, codes: jax.Array) -> None:
-  """Raises unless both are floating point [..., D] of one shape."""
+def same_shape(name: str, z: jax.Array, codes: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Both as JAX's arrays; raises unless they are floating point [..., D] of one shape."""
+  z, codes = jnp.asarray(z), jnp.asarray(codes)
   floating = all(jnp.issubdtype(x.dtype, jnp.floating) for x in (z, codes))
   if z.shape != codes.shape or z.ndim < 1 or not floating:
     raise ValueError(
       f"{name}: z and codes must both be floating point [..., D] of one shape; "
       f"found {z.dtype}{list(z.shape)} and {codes.dtype}{list(codes.shape)}"
     )
+  return z, codes

@@ -72,7 +72,7 @@ def assignment_stats(
 
   Args:
     z: [..., D].
-    indices: i32[...]; what is not in [0, K), as -1, counts as masked.
+    indices: int[...]; what is not in [0, K), as -1, counts as masked.
     num_codes: K.
     key: needed with num_candidates > 0.
     num_candidates: M. They are distinct vectors where the batch has that many.
@@ -82,6 +82,7 @@ def assignment_stats(
   Raises:
     ValueError: shapes do not agree, or a key is missing.
   """
+  z, indices = jnp.asarray(z), jnp.asarray(indices)
   if z.ndim < 1 or indices.shape != z.shape[:-1] or not jnp.issubdtype(indices.dtype, jnp.integer):
     raise ValueError(
       f"assignment_stats: indices must be int{list(z.shape[:-1])}, one for each vector of z "
@@ -94,12 +95,13 @@ def assignment_stats(
     )
   dtype = at_least_float32(z.dtype)
   dim = z.shape[-1]
-  valid = (indices >= 0) if mask is None else mask & (indices >= 0)
-  valid &= indices < num_codes
+  indices = indices.astype(jnp.int32)  # small ones could not be compared with K
+  valid = (indices >= 0) & (indices < num_codes)
+  valid = valid if mask is None else mask & valid
   valid, indices = valid.reshape(-1), indices.reshape(-1)
   # Not a product: NaN times 0 is NaN.
   z = jnp.where(valid[:, None], lax.stop_gradient(z).reshape(-1, dim).astype(dtype), 0)
-  indices = jnp.where(valid, indices.astype(jnp.int32), num_codes)  # out of bounds, so dropped
+  indices = jnp.where(valid, indices, num_codes)  # out of bounds, so dropped
   counts = jnp.zeros(num_codes, dtype).at[indices].add(valid.astype(dtype), mode="drop")
   sums = jnp.zeros((num_codes, dim), dtype).at[indices].add(z, mode="drop")
   if axis_name is not None:

@@ -20,5 +20,5 @@ def straight_through(z: jax.Array, codes: jax.Array) -> jax.Array:
     z: [..., D], the encoder's vectors.
     codes: [..., D], their codes.
   """
-  checks.same_shape("straight_through", z, codes)
+  z, codes = checks.same_shape("straight_through", z, codes)
   return lax.stop_gradient(codes).astype(z.dtype) + (z - lax.stop_gradient(z))

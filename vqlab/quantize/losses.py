@@ -54,7 +54,7 @@ def commitment_loss(
 def _squared_distance(
   name: str, z: jax.Array, codes: jax.Array, mask: jax.Array | None, reduction: Reduction
 ) -> jax.Array:
-  checks.same_shape(name, z, codes)
+  z, codes = checks.same_shape(name, z, codes)
   checks.mask(name, mask, z.shape[:-1])
   dtype = at_least_float32(z.dtype, codes.dtype)
   z, codes = z.astype(dtype), codes.astype(dtype)

@@ -10,6 +10,7 @@ products are taken over a few codes at a time, so the N x K scores never exist a
 Shapes: ... any leading axes, N their product, K codes, D code dimension.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -60,6 +61,7 @@ def quantize(
   Raises:
     ValueError: shapes do not agree, or a dtype is not the kind needed.
   """
+  z = jnp.asarray(z)  # NumPy's float64 may be none here
   indices = assign(z, codebook, mask=mask, metric=metric, chunk_size=chunk_size)
   codes = lookup(codebook, indices)
   if mask is None:
@@ -80,13 +82,15 @@ def assign(
   """The index of each vector's nearest code, i32[...]; the lowest one on ties, -1 where masked.
 
   Computed in float32 at least, at the highest matmul precision, whatever z's dtype; no gradient.
+  What counts is the codes' spread, not how far from the origin they lie, nor their scale (from
+  1e-30 to 1e30).
   A code that is not finite is never chosen; a vector that is not finite gets the index 0.
   Only `chunk_size` codes (default: by platform and N) are compared at once, so memory is
   O(N * chunk_size). Every such slice spans all N vectors: an N sharded over devices stays so.
 
   Args, raises: see `quantize`.
   """
-  checks.vectors("assign", z, codebook)
+  z, codebook = checks.vectors("assign", z, codebook)
   checks.mask("assign", mask, z.shape[:-1])
   if metric not in ("euclidean", "cosine"):
     raise ValueError(f"assign: metric is {metric!r}; it must be 'euclidean' or 'cosine'")
@@ -101,28 +105,53 @@ def assign(
 def _assign(z: jax.Array, codebook: jax.Array, metric: Metric, chunk_size: int | None) -> jax.Array:
   dtype = at_least_float32(z.dtype, codebook.dtype)
   e = codebook.astype(dtype)
-  if metric == "euclidean":
-    offset = 0.5 * jnp.sum(e * e, axis=-1)
-  else:
-    norm = jnp.linalg.norm(e, axis=-1, keepdims=True)
-    e = e / jnp.where(norm > 0, norm, 1)  # a zero code is orthogonal to everything
-    offset = jnp.zeros(e.shape[0], dtype)
-  # A code that is not finite is nobody's nearest, rather than spoiling its neighbours' scores.
-  finite = jnp.all(jnp.isfinite(e), axis=-1)
-  e, offset = jnp.where(finite[:, None], e, 0), jnp.where(finite, offset, jnp.inf)
   flat = z.reshape(-1, z.shape[-1]).astype(dtype)
-
+  if metric == "cosine":
+    linear = _cosine
+  else:
+    # About a centre among the codes: what all of them share would drown what tells them apart.
+    centre = jnp.median(e[:: -(-len(e) // 16)], axis=0, keepdims=True)
+    centre = jnp.nan_to_num(centre, posinf=0, neginf=0)
+    flat = flat - centre
+    largest = jnp.max(jnp.where(jnp.isfinite(e), jnp.abs(e), 0))
+    unit = 2 ** (2 + e.shape[1].bit_length()) * _power_of_two(largest)
+    linear = partial(_euclidean, centre=centre, unit=unit)
+  flat = jnp.pad(flat, ((0, 0), (0, 1)), constant_values=1)
   if chunk_size is not None:
-    indices = _argmin(flat, e, offset, chunk_size)
+    indices = _argmin(flat, e, linear, chunk_size)
   else:
     indices = lax.platform_dependent(
       flat,
       e,
-      offset,
-      cpu=lambda *xs: _argmin(*xs, _chunk(flat.shape[0], _SCORES_ON_CPU)),
-      default=lambda *xs: _argmin(*xs, _chunk(flat.shape[0], _SCORES_ELSEWHERE)),
+      cpu=lambda *xs: _argmin(*xs, linear, _chunk(flat.shape[0], _SCORES_ON_CPU)),
+      default=lambda *xs: _argmin(*xs, linear, _chunk(flat.shape[0], _SCORES_ELSEWHERE)),
     )
   return indices.reshape(z.shape[:-1])
+
+
+# Codes e [k, D] -> w [k, D + 1], of which the nearest has the least [z, 1] . w. All of a w but the
+# last is at most 1 / 2D, so that this is finite wherever z is.
+Linear = Callable[[jax.Array], jax.Array]
+
+
+def _euclidean(e: jax.Array, centre: jax.Array, unit: jax.Array) -> jax.Array:
+  """|e - c|^2 / 2 - z . (e - c), scaled; z has lost c already."""
+  e = e - centre
+  w = e / -unit
+  return jnp.concatenate([w, -0.5 * jnp.sum(w * e, axis=1, keepdims=True)], axis=1)
+
+
+def _cosine(e: jax.Array) -> jax.Array:
+  """-z . e / |e|, scaled; a code of zeros is orthogonal to everything."""
+  e = e / _power_of_two(jnp.max(jnp.abs(e), axis=1, keepdims=True))  # or squares would overflow
+  norm = jnp.linalg.norm(e, axis=1, keepdims=True)
+  return jnp.pad(e / jnp.where(norm > 0, -2 * e.shape[1] * norm, 1), ((0, 0), (0, 1)))
+
+
+def _power_of_two(x: jax.Array) -> jax.Array:
+  """The least 2^n above x, within [1e-36, 1e36]: dividing by it rounds nothing."""
+  x = jnp.clip(x, 1e-36, 1e36)
+  return x / jnp.frexp(x)[0]
 
 
 def lookup(codebook: jax.Array, indices: jax.Array) -> jax.Array:
@@ -130,48 +159,62 @@ def lookup(codebook: jax.Array, indices: jax.Array) -> jax.Array:
 
   Args:
     codebook: [K, D].
-    indices: i32[...], each in [-1, K); one above takes the last code.
+    indices: int[...], each in [-1, K); one above takes the last code.
 
   Raises:
     ValueError: the codebook has another rank, or the indices are no integers.
   """
+  codebook, indices = jnp.asarray(codebook), jnp.asarray(indices)
   if codebook.ndim != 2 or not jnp.issubdtype(indices.dtype, jnp.integer):
     raise ValueError(
       "lookup: takes a codebook [K, D] and integer indices; "
       f"found {codebook.dtype}{list(codebook.shape)} and {indices.dtype}{list(indices.shape)}"
     )
+  indices = indices.astype(jnp.int32)  # small ones could not be compared with K
   # In float32 at least, so that the gradient of a code used often adds up without loss.
-  wide = jnp.asarray(codebook, at_least_float32(codebook.dtype))  # NumPy takes no traced index
+  wide = codebook.astype(at_least_float32(codebook.dtype))
   codes = jnp.where(indices[..., None] >= 0, wide[jnp.maximum(indices, 0)], 0)
   return codes.astype(codebook.dtype)
 
 
+def _power_of_two(x: jax.Array) -> jax.Array:
+  """2^n above |x|, at most twice it (or near 1e-37 or 1e37): dividing by it rounds nothing."""
+  x = jnp.clip(x, 1e-37, 1e37)
+  return x / jnp.frexp(x)[0]
+
+
 def _chunk(num_vectors: int, scores: int) -> int:
+  if not isinstance(num_vectors, int):  # symbolic, in an export
+    num_vectors = 4096
   return max(16, scores // max(num_vectors, 1))
 
 
-def _argmin(z: jax.Array, e: jax.Array, offset: jax.Array, chunk: int) -> jax.Array:
-  """argmin_k offset[k] - z . e[k] as i32[N], `chunk` codes at a time."""
+def _argmin(z: jax.Array, e: jax.Array, linear: Linear, chunk: int) -> jax.Array:
+  """argmin_k z . w_k as i32[N], `chunk` codes at a time; z is [N, D + 1]."""
   num_codes, dim = e.shape
   chunk = min(chunk, num_codes)
-  padding = -num_codes % chunk
-  e = jnp.pad(e, ((0, padding), (0, 0))).reshape(-1, chunk, dim)
-  offset = jnp.pad(offset, (0, padding), constant_values=jnp.inf).reshape(-1, chunk)
+  e = jnp.pad(e, ((0, -num_codes % chunk), (0, 0)), constant_values=jnp.nan)
   starts = jnp.arange(0, num_codes, chunk, dtype=jnp.int32)
+  # A code that is not finite is nobody's nearest. Not infinitely far, or products done in several
+  # parts would be NaN.
+  nowhere = jnp.zeros((1, dim + 1), z.dtype).at[0, -1].set(0.25 * jnp.finfo(z.dtype).max)
 
   def step(best, xs):
     score, index = best
-    e, offset, start = xs
-    scores = offset - jnp.matmul(z, e.T, precision=lax.Precision.HIGHEST)
+    e, start = xs
+    w = jnp.where(jnp.all(jnp.isfinite(e), axis=1, keepdims=True), linear(e), nowhere)
+    scores = jnp.matmul(z, w.T, precision=lax.Precision.HIGHEST)
     least = jnp.min(scores, axis=-1)
     # Two plain reductions: XLA's own argmin is several times slower on CPU.
     position = lax.broadcasted_iota(jnp.int32, scores.shape, 1)
     first = jnp.min(jnp.where(scores == least[:, None], position, chunk - 1), axis=-1)
-    closer = least < score  # strictly: on ties the lower index stays
+    # Strictly: on ties the lower index stays. All scores of a vector that is not finite are NaN or
+    # infinite, and it keeps the index 0.
+    closer = (least < score) & (least > -jnp.inf)
     return (jnp.where(closer, least, score), jnp.where(closer, start + first, index)), None
 
   # Selects that depend on z and e, so that the carry varies over their mesh axes under shard_map.
-  some = z[:, 0] > e[0, 0, 0]
+  some = z[:, 0] > e[0, 0]
   init = (jnp.where(some, jnp.inf, jnp.inf).astype(z.dtype), jnp.where(some, 0, 0))
-  (_, index), _ = lax.scan(step, init, (e, offset, starts))
+  (_, index), _ = lax.scan(step, init, (e.reshape(-1, chunk, dim), starts))
   return index
