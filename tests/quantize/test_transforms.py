@@ -3,6 +3,7 @@
 import re
 from functools import partial
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -315,3 +316,58 @@ def test_wrong_axis_name_is_an_error():
 def test_bad_input_is_named(call, message):
   with pytest.raises(ValueError, match=message):
     call()
+
+
+def test_without_rank_promotion():
+  state, key = quantize.init(jax.random.key(0), K, D), jax.random.key(1)
+  with jax.numpy_rank_promotion("raise"):
+    new = quantize.quantize_and_update(batch(0), state, key, update=UPDATE).state
+    for metric in ("euclidean", "cosine"):
+      quantize.assign(batch(0), state.codebook, metric=metric)
+  assert not np.array_equal(new.codebook, state.codebook)
+
+
+def test_one_call_is_the_three_of_them():
+  state, key = quantize.init(jax.random.key(0), K, D), jax.random.key(1)
+  mask = jax.random.bernoulli(jax.random.key(8), 0.5, (64,))
+  z = jnp.where(mask[:, None], batch(0), jnp.nan)
+  step = quantize.quantize_and_update(z, state, key, update=UPDATE, mask=mask, chunk_size=5)
+  out = quantize.quantize(z, state.codebook, mask=mask)
+  stats = quantize.assignment_stats(
+    z, out.indices, num_codes=K, key=key, num_candidates=K, mask=mask
+  )
+  chex.assert_trees_all_equal(step, quantize.Step(out, UPDATE(state, stats, key), stats))
+  plain = quantize.quantize_and_update(z, state, update=quantize.ema(0.9), mask=mask)
+  assert plain.stats.candidates.shape == (0, D)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_codebooks_of_16_bits_train(dtype):
+  wide = quantize.init(jax.random.key(0), K, D)
+  wide = wide._replace(codebook=wide.codebook.at[-2:].set(50.0).astype(dtype).astype(jnp.float32))
+  state = wide._replace(codebook=wide.codebook.astype(dtype))
+  new, expected = (train(UPDATE, s, 1, num_candidates=K) for s in (state, wide))
+  assert new.codebook.dtype == dtype and new.sums.dtype == jnp.float32
+  np.testing.assert_array_equal(new.codebook, expected.codebook.astype(dtype))
+
+
+@pytest.mark.parametrize("decay", [0.0, 1 - 1e-8])
+def test_the_first_step_is_the_batch_at_any_decay(decay):
+  state = train(quantize.ema(decay), quantize.init(jax.random.key(0), K, D), 1)
+  z = batch(0)
+  indices = quantize.assign(z, quantize.init(jax.random.key(0), K, D).codebook)
+  for k in np.unique(indices):
+    np.testing.assert_allclose(state.codebook[k], np.mean(z[indices == k], axis=0), atol=1e-4)
+
+
+def test_a_decay_may_be_traced_or_a_schedule():
+  state = quantize.init(jax.random.key(0), K, D)
+  schedule = lambda step: jnp.where(step < 2, 0.5, 0.9)
+  scheduled = train(quantize.ema(schedule), state, 4)
+  by_hand = train(quantize.ema(0.5), state, 2)
+  for t in (2, 3):
+    by_hand = train(quantize.ema(0.9), by_hand, 1, make=lambda _, t=t: batch(t))
+  chex.assert_trees_all_close(scheduled, by_hand, rtol=1e-6)
+  stats = quantize.assignment_stats(batch(0), jnp.zeros(64, jnp.int32), num_codes=K)
+  traced = jax.jit(lambda decay: quantize.ema(decay)(state, stats))(0.9)
+  chex.assert_trees_all_close(traced, quantize.ema(0.9)(state, stats), rtol=1e-5)

@@ -1,9 +1,13 @@
 """Codebooks: lookup, gradient estimators, losses and the transforms that train them.
 
     state  = quantize.init(key, num_codes=512, dim=64)
-    out    = quantize.quantize(z, state.codebook)
-    stats  = quantize.assignment_stats(z, out.indices, num_codes=512, key=key, num_candidates=64)
     update = quantize.chain(quantize.ema(0.99), quantize.revive(threshold=0.01))
+    out, state, stats = quantize.quantize_and_update(z, state, key, update=update)
+
+or, each on its own,
+
+    out    = quantize.quantize(z, state.codebook)
+    stats  = quantize.assignment_stats(z, out.indices, num_codes=512, key=key, num_candidates=512)
     state  = update(state, stats, key)
 
 A codebook trained by gradients is a leaf of your `params`, passed to the same `quantize`, with
@@ -18,6 +22,7 @@ from vqlab.quantize.codebook import AssignmentStats, CodebookState, assignment_s
 from vqlab.quantize.estimators import Estimator, straight_through
 from vqlab.quantize.losses import codebook_loss, commitment_loss
 from vqlab.quantize.nearest import Quantized, assign, lookup, quantize
+from vqlab.quantize.step import Step, quantize_and_update
 from vqlab.quantize.transforms import Transform, chain, ema, revive
 
 __all__ = [
@@ -25,6 +30,7 @@ __all__ = [
   "CodebookState",
   "Estimator",
   "Quantized",
+  "Step",
   "Transform",
   "assign",
   "assignment_stats",
@@ -36,6 +42,7 @@ __all__ = [
   "lookup",
   "perplexity",
   "quantize",
+  "quantize_and_update",
   "revive",
   "straight_through",
 ]

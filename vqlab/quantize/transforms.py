@@ -15,10 +15,13 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from vqlab.nn.checks import known
 from vqlab.quantize.codebook import AssignmentStats, CodebookState
 
 # (state, stats, key=None) -> state; a link that draws needs the key
 Transform = Callable[..., CodebookState]
+# A number, traced or not, or a schedule as optax's: step i32[] from 0 -> a number
+Decay = jax.typing.ArrayLike | Callable[[jax.Array], jax.typing.ArrayLike]
 
 
 def chain(*transforms: Transform) -> Transform:
@@ -38,7 +41,7 @@ def chain(*transforms: Transform) -> Transform:
 
 
 def ema(
-  decay: float, *, epsilon: float = 1e-5, unused: Literal["keep", "zero"] = "keep"
+  decay: Decay, *, epsilon: float = 1e-5, unused: Literal["keep", "zero"] = "keep"
 ) -> Transform:
   """Moves every code to the discounted mean of the vectors assigned to it.
 
@@ -52,16 +55,18 @@ def ema(
   The smoothed N' is not stored.
 
   Args:
-    decay: in [0, 1); the paper's is 0.99.
+    decay: in [0, 1); the paper's is 0.99. Traced, or a schedule of the step, it may change; decay^t
+      is then of its value at the time, which only the smoothing sees.
     epsilon: the Laplace smoothing.
     unused: what becomes of a code that was never used, or not for so long that its count N_k is at
       most 100 epsilon, where the smoothing begins to draw it to the origin: it stays where it is
       ("keep"), or goes to the origin as in Sonnet and Haiku ("zero").
 
   Raises:
-    ValueError: a value outside its range.
+    ValueError: a value outside its range, as far as it is known.
   """
-  if not 0 <= decay < 1:
+  value = None if callable(decay) else known(decay)
+  if value is not None and not 0 <= value < 1:
     raise ValueError(f"ema: decay is {decay}; it must be in [0, 1)")
   if not epsilon > 0:
     raise ValueError(f"ema: epsilon is {epsilon}; it must be positive")
@@ -75,17 +80,20 @@ def ema(
     _check(state, stats)
     dtype = state.counts.dtype
     step = state.step + 1
-    counts = decay * state.counts + (1 - decay) * stats.counts.astype(dtype)
-    sums = decay * state.sums + (1 - decay) * stats.sums.astype(dtype)
-    debias = 1 - jnp.asarray(decay, dtype) ** step.astype(dtype)
+    now = decay(state.step) if callable(decay) else decay
+    # 1 - decay first: in float32 a decay of 1 - 1e-8 is 1.
+    keep, rate = (jnp.asarray(x).astype(dtype) for x in (now, 1 - now))
+    counts = keep * state.counts + rate * stats.counts.astype(dtype)
+    sums = keep * state.sums + rate * stats.sums.astype(dtype)
+    debias = -jnp.expm1(step.astype(dtype) * jnp.log1p(-rate))
     n, s = counts / debias, sums / debias
     total = jnp.sum(n)
     smoothed = (n + epsilon) / (total + n.shape[0] * epsilon) * total
-    codebook = s / jnp.where(total > 0, smoothed, 1)[:, None]
+    codebook = (s / jnp.where(total > 0, smoothed, 1)[:, None]).astype(state.codebook.dtype)
     if unused == "keep":
       stays = (n == 0) | ((stats.counts == 0) & (n <= 100 * epsilon))
       codebook = jnp.where(stays[:, None], state.codebook, codebook)
-    new = CodebookState(codebook.astype(state.codebook.dtype), counts, sums, step)
+    new = CodebookState(codebook, counts, sums, step)
     return _unless_empty(stats, new, state)
 
   return update
@@ -125,7 +133,7 @@ def revive(threshold: float) -> Transform:
     new = state._replace(
       codebook=jnp.where(dead[:, None], candidate, state.codebook),
       counts=jnp.where(dead, mean, state.counts),
-      sums=jnp.where(dead[:, None], mean * candidate, state.sums),
+      sums=jnp.where(dead[:, None], mean * candidate.astype(mean.dtype), state.sums),
     )
     return _unless_empty(stats, new, state)
 
