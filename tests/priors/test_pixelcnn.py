@@ -179,6 +179,8 @@ BAD_INPUTS = {
   "cond shape": ({"num_classes": 4}, (2, 3, 3), (3,), r"cond is int32\[3\].*int32\[2\]"),
   "cond rank": ({"num_classes": 4}, (2, 3, 3), (2, 1), r"cond is int32\[2, 1\]"),
   "map shape": ({"map_shape": (4, 4)}, (2, 3, 3), None, r"\[2, 3, 3\]; with map_shape=\(4, 4\)"),
+  "classes": ({"num_classes": -1}, (2, 3, 3), None, "num_classes is -1"),
+  "dropout": ({"dropout": 1.5}, (2, 3, 3), None, "dropout 1.5"),
   "even kernel": ({"kernel_size": 4}, (2, 3, 3), None, "kernel_size is 4"),
 }
 
@@ -194,6 +196,11 @@ def test_bad_input_is_one_clear_line(fields, shape, cond, message):
   assert "\n" not in str(error.value)
   with pytest.raises(ValueError, match=message):
     model.init(jax.random.key(0), shape, cond, method="init_cache")
+
+
+def test_a_list_as_map_shape_is_refused_at_once():
+  with pytest.raises(ValueError, match=r"map_shape is \[8, 8\]; it must be a tuple"):
+    PixelCNN(5, map_shape=[8, 8])
 
 
 def test_codes_and_labels_must_be_integers():

@@ -188,6 +188,28 @@ def test_log_prob_takes_labels(prior, forced, x64):
   assert not np.allclose(log_prob(model, params, codes, cond=(cond + 1) % 3), expected)
 
 
+@pytest.mark.parametrize("method", ["cached", "naive"])
+@pytest.mark.parametrize("shape", [(4, 3, 4), (4, 3, 2, 2)])
+def test_log_probs_come_with_the_codes(shape, method, prior, x64):
+  model, params, codes, _ = prior(shape, seed=3)
+  given = (codes, jax.random.bernoulli(KEY, 0.3, shape))
+  options = {"given": given, "temperature": 0.7, "top_k": 3, "method": method}
+  drawn, log_probs = sample(KEY, model, params, shape, with_log_probs=True, **options)
+  np.testing.assert_array_equal(drawn, sample(KEY, model, params, shape, **options))
+  each = log_prob(model, params, drawn, per_position=True)
+  assert each.shape == shape and each.dtype == log_probs.dtype == jnp.float64
+  np.testing.assert_allclose(log_probs, each, rtol=1e-9)
+  total = log_prob(model, params, drawn.astype(jnp.uint8))
+  np.testing.assert_allclose(total, each.reshape(4, -1).sum(1), rtol=1e-12)
+
+
+def test_of_what_is_no_code_the_log_prob_is_nan_under_jit(prior):
+  model, params, codes, _ = prior((3, 2, 2), dtype=jnp.float32, num_layers=1)
+  bad = codes.at[1, 1, 1].set(-1).at[2, 0, 0].set(model.num_codes)
+  found = jax.jit(lambda codes: log_prob(model, params, codes))(bad)
+  assert np.isnan(found).tolist() == [False, True, True]
+
+
 def test_under_jit_and_vmap():
   table = jax.random.normal(KEY, (2, 4))
   model, params, shape = Independent(), {"table": table}, (8, 2)
@@ -261,6 +283,10 @@ def test_the_models_own_refusals_come_through(prior):
       sample(KEY, model, params, (2, 3), method=method)
   with pytest.raises(ValueError, match="unconditional"):
     log_prob(model, params, codes, cond=jnp.zeros(2, jnp.int32))
+  with pytest.raises(ValueError, match="the model is a dict; it must be a Linen module"):
+    sample(KEY, params, model, (2, 3, 3))
+  with pytest.raises(ValueError, match="the model is a dict; it must be a Linen module"):
+    log_prob(params, model, codes)
 
 
 @pytest.mark.parametrize("method", ["cached", "naive"])

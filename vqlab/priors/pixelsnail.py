@@ -12,6 +12,8 @@ y the label's bias, bg the position's two coordinates and [..] concatenation, a 
 
 where `gated` is a gated residual block of 1x1 products; a block without attention ends in a 1x1
 product of [x_R, bg]. Gated 1x1 blocks (the output stack), ELU and a 1x1 product give the logits.
+Without attention there is a blind spot, by the shape of the kernels: a code m rows up and more than
+r m columns to the right is never read, however many layers there are.
 The paper reports 4 blocks of 5 layers with attention for its top prior, and none for its bottom
 prior.
 

@@ -4,10 +4,13 @@ The code of sample i at position p is
 
     argmax_k  filtered_logits[k] / temperature + gumbel(fold_in(fold_in(key, i), p))[k],
 
-an exact draw from the softmax whose noise is a function of the key, i and p alone. So the codes
-depend neither on the method nor on the batch they were drawn in, but for rounding of the logits:
-where two scores tie to within it, either code may win. It is the rounding of the products, which
-accelerators do in fewer bits unless `jax.default_matmul_precision` tells them otherwise.
+a draw from the softmax whose noise is a function of the key, i and p alone. So the codes depend
+neither on the method nor on the batch they were drawn in, but for rounding of the logits: where two
+scores tie to within it, either code may win. It is the rounding of the products, which accelerators
+do in fewer bits unless `jax.default_matmul_precision` tells them otherwise.
+
+The draw is exact but for probabilities of about 1e-6 and below: float32's uniform numbers, which
+the noise is made of, are no finer (`jax.random.gumbel(mode="high")` is, and costs more).
 """
 
 from collections.abc import Callable
@@ -23,6 +26,7 @@ from flax import linen as nn
 from jax.typing import ArrayLike, DTypeLike
 
 from vqlab.nn import checks
+from vqlab.nn.varying import vary_like
 
 PyTree = Any
 
@@ -40,11 +44,13 @@ def sample(
   top_p: ArrayLike | None = None,
   method: str = "cached",
   first_index: ArrayLike = 0,
-) -> jax.Array:
+  with_log_probs: bool = False,
+) -> jax.Array | tuple[jax.Array, jax.Array]:
   """Draws codes from a prior, in raster order, in one compiled loop.
 
   Works under `jit` and `vmap` (of the key, params, cond, given, temperature, top_p). The compiled
-  loop is kept by (model, shape, top_k, method): later calls with other values do not recompile.
+  loop is kept by (model, shape, top_k, method, with_log_probs): later calls with other values of
+  the rest do not recompile.
 
   Args:
     key: a random key.
@@ -64,14 +70,18 @@ def sample(
       for every position and needs only its `logits`. The codes are the same.
     first_index: index i of the first sample, whole and at least 0: n samples drawn from 0 and m
       drawn from n are the n + m samples that one call would draw.
+    with_log_probs: also returns what `log_prob(per_position=True)` gives of the codes, which costs
+      next to nothing here: the model's own probabilities, whatever the temperature and the filters
+      they were drawn with, of given codes as well.
 
   Returns:
-    int32 codes of `shape`.
+    int32 codes of `shape`; with_log_probs: (codes, f32 nats of `shape`).
 
   Raises:
     ValueError: an argument is out of range (codes and labels as far as they are known: not under
       `jit`), or has the wrong shape or type.
   """
+  _check_model("sample(key, model, params, ...)", model)
   shape = tuple(whole(size) for size in shape)
   if len(shape) < 2 or min(shape) < 1:
     raise ValueError(f"shape is {shape}; it must be [B, T], [B, H, W] or [B, H, W, G], all >= 1")
@@ -94,37 +104,58 @@ def sample(
     temperature, top_k, top_p = 1.0, None, None
   elif isinstance(top_p, float) and top_p == 1:
     top_p = None
-  return _sample(
-    model, shape, method, greedy, top_k, key, params, cond, given, temperature, top_p, first_index
-  )
+  codes, log_probs = _sample(
+    model, shape, method, greedy, top_k, with_log_probs,
+    key, params, cond, given, temperature, top_p, first_index,
+  )  # fmt: skip
+  return (codes, log_probs) if with_log_probs else codes
 
 
-def log_prob(model: nn.Module, params: dict, codes: jax.Array, *, cond: PyTree = None) -> jax.Array:
+def log_prob(
+  model: nn.Module,
+  params: dict,
+  codes: jax.Array,
+  *,
+  cond: PyTree = None,
+  per_position: bool = False,
+) -> jax.Array:
   """Log-likelihoods in nats of codes [B, ...]: [B], summed over positions, in float32 or more.
 
+  Args:
+    model, params, cond: see `sample`.
+    codes: int[B, ...], in [0, K); NaN comes of others under `jit`, where they can't be looked at.
+    per_position: of every code, given those before it: [B, ...].
+
   Raises:
-    ValueError: codes or labels are out of range (as far as they are known: not under `jit`).
+    ValueError: codes or labels are out of range (as far as they are known).
   """
+  _check_model("log_prob(model, params, codes)", model)
   checks.integers_in_range("codes", codes, getattr(model, "num_codes", None))
   _check_cond(model, cond)
-  return _log_prob(model, params, codes, cond)
+  log_probs = _log_prob(model, params, jnp.asarray(codes), cond)
+  return log_probs if per_position else log_probs.reshape(len(codes), -1).sum(1)
 
 
 @partial(jax.jit, static_argnums=0)
 def _log_prob(model: nn.Module, params: dict, codes: jax.Array, cond: PyTree) -> jax.Array:
-  logits = model.apply({"params": params}, codes, cond, method="logits")
-  log_probs = jax.nn.log_softmax(logits)
-  drawn = jnp.take_along_axis(log_probs, codes[..., None], axis=-1)
-  return drawn.reshape(codes.shape[0], -1).sum(1)
+  return _of_codes(model.apply({"params": params}, codes, cond, method="logits"), codes)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
+def _of_codes(logits: jax.Array, codes: jax.Array) -> jax.Array:
+  """[..., K], [...] -> log-probabilities [...]; NaN of what is no code."""
+  codes = codes.astype(jnp.int32)[..., None]
+  log_probs = jnp.take_along_axis(jax.nn.log_softmax(logits), codes, axis=-1, mode="fill")
+  return jnp.where(codes < 0, jnp.nan, log_probs)[..., 0]
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4, 5))
 def _sample(
   model: nn.Module,
   shape: tuple[int, ...],
   method: str,
   greedy: bool,
   top_k: int | None,
+  with_log_probs: bool,
   key: jax.Array,
   params: dict,
   cond: PyTree,
@@ -132,7 +163,7 @@ def _sample(
   temperature: jax.Array,
   top_p: jax.Array | None,
   first_index: jax.Array,
-) -> jax.Array:
+) -> tuple[jax.Array, jax.Array | None]:
   batch = shape[0]
   rows = 1 if len(shape) == 2 else shape[1]  # a sequence is one row
   codes = jnp.zeros((batch, rows, prod(shape[1:]) // rows), jnp.int32)
@@ -146,8 +177,14 @@ def _sample(
   def apply(function: str, *args: object) -> jax.Array:
     return model.apply({"params": params}, *args, method=function)
 
-  def put(codes: jax.Array, logits: jax.Array, row: jax.Array, index: jax.Array) -> jax.Array:
-    """The codes with one more position drawn from logits [B, K]."""
+  log_probs = None
+  if with_log_probs:
+    logits = jax.eval_shape(partial(apply, "logits"), codes.reshape(shape), cond)
+    log_probs = jnp.zeros(codes.shape, logits.dtype)
+
+  def put(maps: tuple, logits: jax.Array, row: jax.Array, index: jax.Array) -> tuple:
+    """The codes, and their log-probabilities, with one more position drawn from logits [B, K]."""
+    (codes, log_probs), told = maps, logits
     if greedy:
       drawn = jnp.argmax(logits, axis=-1).astype(jnp.int32)
     else:
@@ -162,45 +199,39 @@ def _sample(
       old = jax.lax.dynamic_slice(codes, at, drawn.shape)
       keep = jax.lax.dynamic_slice(mask, at, drawn.shape)
       drawn = jnp.where(keep, old, drawn)
-    return jax.lax.dynamic_update_slice(codes, drawn, at)
+    if with_log_probs:
+      found = _of_codes(told, drawn[:, 0, 0])[:, None, None]
+      log_probs = jax.lax.dynamic_update_slice(log_probs, found, at)
+    return jax.lax.dynamic_update_slice(codes, drawn, at), log_probs
 
   def cached_step(row: jax.Array, index: jax.Array, carry: tuple) -> tuple:
-    cache, codes = carry
-    cache, logits = apply("step", cache, codes.reshape(shape), row, index)
-    return cache, put(codes, logits, row, index)
+    cache, maps = carry
+    cache, logits = apply("step", cache, maps[0].reshape(shape), row, index)
+    return cache, put(maps, logits, row, index)
 
   def cached_row(row: jax.Array, carry: tuple) -> tuple:
-    cache, codes = carry
-    cache = apply("begin_row", cache, codes.reshape(shape), row)
-    return _loop(codes.shape[2], partial(cached_step, row), (cache, codes))
+    cache, maps = carry
+    cache = apply("begin_row", cache, maps[0].reshape(shape), row)
+    return _loop(codes.shape[2], partial(cached_step, row), (cache, maps))
 
-  def naive_step(position: jax.Array, codes: jax.Array) -> jax.Array:
-    logits = apply("logits", codes.reshape(shape), cond)
+  def naive_step(position: jax.Array, maps: tuple) -> tuple:
+    logits = apply("logits", maps[0].reshape(shape), cond)
     logits = logits.reshape(batch, -1, logits.shape[-1])
     logits = jax.lax.dynamic_index_in_dim(logits, position, axis=1, keepdims=False)
-    return put(codes, logits, *jnp.divmod(position, jnp.int32(codes.shape[2])))
+    return put(maps, logits, *jnp.divmod(position, jnp.int32(codes.shape[2])))
 
-  inputs = (jax.random.key_data(keys), params, cond, given, temperature, top_p)
-  vary = partial(_vary_like, jax.tree.map(jnp.asarray, inputs))
+  vary = partial(vary_like, (keys, params, cond, given, temperature, top_p))
+  maps = (codes, log_probs)
   if method == "naive":
-    codes = _loop(rows * codes.shape[2], naive_step, vary(codes))
+    maps = _loop(rows * codes.shape[2], naive_step, vary(maps))
   else:
-    _, codes = _loop(rows, cached_row, vary((apply("init_cache", shape, cond), codes)))
-  return codes.reshape(shape)
+    _, maps = _loop(rows, cached_row, vary((apply("init_cache", shape, cond), maps)))
+  return jax.tree.map(lambda x: x.reshape(shape), maps)
 
 
 def _loop(length: int, body: Callable, carry: PyTree) -> PyTree:
   """`fori_loop` from 0 that counts in int32 whatever the default integer."""
   return jax.lax.fori_loop(jnp.int32(0), jnp.int32(length), body, carry)
-
-
-def _vary_like(inputs: PyTree, carry: PyTree) -> PyTree:
-  """The carry, varying over all mesh axes that the inputs vary over, as a loop under `shard_map`
-  needs it from the start: nothing is added to it, but that depends on the inputs."""
-  nothing = jnp.int32(0)
-  for x in jax.tree.leaves(inputs):
-    nothing += jnp.where(x.reshape(-1)[0].astype(bool), jnp.int32(0), jnp.int32(0))
-  return jax.tree.map(lambda x: x + nothing.astype(x.dtype), carry)
 
 
 def _noise(keys: jax.Array, position: jax.Array, num_codes: int, dtype: DTypeLike) -> jax.Array:
@@ -243,6 +274,11 @@ def _number(
   if not valid(float(value)):
     raise ValueError(f"{name} is {value}; it must be {expected}")
   return float(value)
+
+
+def _check_model(call: str, model: Any) -> None:
+  if not isinstance(model, nn.Module):
+    raise ValueError(f"{call}: the model is a {type(model).__name__}; it must be a Linen module")
 
 
 def _check_cond(model: nn.Module, cond: PyTree) -> None:
