@@ -173,6 +173,26 @@ def test_one_step_of_the_default_optimizer_trains():
   assert np.abs(fitted.params["Dense_0"]["bias"]).max() > 1e-3
 
 
+def test_one_model_a_device_under_shard_map():
+  devices = jax.device_count()
+  images = jax.random.normal(jax.random.key(0), (devices, 16, 4))
+  labels = jax.random.randint(jax.random.key(1), (devices, 16), 0, 3)
+  model = features.LinearClassifier(num_classes=3)
+  fit = functools.partial(
+    features.fit_classifier, jax.random.key(2), model,
+    num_steps=5, batch_size=16, optimizer=optax.sgd(0.5),
+  )  # fmt: skip
+  mesh = jax.make_mesh((devices,), ("data",), (jax.sharding.AxisType.Auto,))
+  mapped = jax.shard_map(
+    lambda x, y: jax.tree.map(lambda a: a[None], fit(x[0], y[0])),
+    mesh=mesh, in_specs=(jax.P("data"), jax.P("data")), out_specs=jax.P("data"),
+  )  # fmt: skip
+  together = jax.jit(mapped)(images, labels)
+  for n in (0, devices - 1):
+    mine, alone = jax.tree.map(lambda a, n=n: a[n], together), fit(images[n], labels[n])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), mine, alone)
+
+
 def test_bad_input_is_named(digits):
   (images, labels), _ = digits
   key = jax.random.key(0)

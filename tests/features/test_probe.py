@@ -46,6 +46,19 @@ def test_an_mlp_sees_what_a_linear_probe_cannot():
   assert accuracies[0] < 0.7 and accuracies[1] > 0.95
 
 
+def test_features_of_16_bits_are_standardized_in_float32():
+  x, y = clusters(0)
+  model = LinearClassifier(num_classes=3)
+
+  def found(x):
+    return score_probe(model, fit_probe(KEY, x, y, model=model, num_steps=300), x, y)
+
+  x = (1000 * x / x.std(axis=0)).astype(np.float16)  # whose squares are beyond float16
+  expected = found(x.astype(np.float32))
+  assert expected.accuracy > 0.6
+  np.testing.assert_allclose(found(jnp.asarray(x)), expected, rtol=1e-6)
+
+
 def test_of_noise_nothing_is_known():
   rng = np.random.default_rng(0)
   x, y = rng.normal(size=(4000, 2)).astype(np.float32), rng.integers(0, 3, 4000).astype(np.int32)

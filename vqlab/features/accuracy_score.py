@@ -25,6 +25,7 @@ from jax import lax
 
 from vqlab.metrics import Total, accuracy, mean
 from vqlab.nn import checks
+from vqlab.nn.varying import vary_like
 
 
 class Fitted(NamedTuple):
@@ -65,7 +66,8 @@ def fit_classifier(
   """Trains a classifier by cross entropy; every epoch sees each example once, in its own order.
 
   Pure: under `jit` with model, num_steps, batch_size and optimizer static (`fit_classifier` is
-  compiled as one loop anyway). The result is a function of the key.
+  compiled as one loop anyway). The result is a function of the key. Under `pmap` and `shard_map`
+  each device trains a model of its own on its images.
 
   Args:
     model: `model.apply({"params": ...}, images, train=True, rngs={"dropout": key}) -> [B, Y]`, with
@@ -114,7 +116,7 @@ def _fit(
   # Made in here because a new one, being static, would compile the loop anew.
   optimizer = default_optimizer(num_steps) if optimizer is None else optimizer
   init_key, order_key, dropout_key = jax.random.split(key, 3)
-  params = model.init(init_key, images[:1])["params"]
+  params = vary_like((key, images, labels), model.init(init_key, images[:1])["params"])
   n = images.shape[0]
   per_epoch = n // batch_size
   epochs = -(-num_steps // per_epoch)
@@ -135,7 +137,8 @@ def _fit(
     return (optax.apply_updates(params, updates), opt_state), value
 
   keys = jax.random.split(dropout_key, num_steps)
-  (params, _), losses = lax.scan(step, (params, optimizer.init(params)), (batches, keys))
+  opt_state = vary_like(params, optimizer.init(params))
+  (params, _), losses = lax.scan(step, (params, opt_state), (batches, keys))
   return Fitted(params, losses)
 
 

@@ -74,6 +74,7 @@ def fit_probe(
   """
   if features.ndim != 2:
     raise ValueError(f"fit_probe: features must be [N, F]; found {list(features.shape)}")
+  features = features.astype(at_least_float32(features.dtype))  # whose squares would overflow
   center, scale = jnp.mean(features, axis=0), jnp.std(features, axis=0)
   # A feature that never changes tells nothing, whatever rounding makes of its deviation.
   scale = jnp.where(scale > 1e-5 * jnp.abs(center), scale, 1)
@@ -109,7 +110,7 @@ def score_probe(
 def _score(
   model: nn.Module, probe: FittedProbe, features: jax.Array, labels: jax.Array
 ) -> ProbeScore:
-  labels = labels.astype(jnp.int32)
+  labels, features = labels.astype(jnp.int32), features.astype(probe.center.dtype)
   logits = model.apply({"params": probe.params}, (features - probe.center) / probe.scale)
   nats = jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
   counts = jnp.zeros(logits.shape[-1], logits.dtype).at[labels].add(1)
