@@ -194,6 +194,22 @@ def test_interpolate(setup):
     mlvae.interpolate(MODEL, params, start, end, 3, along="both")
 
 
+def test_integer_latents_are_interpolated_as_floats(setup):
+  _, params = setup
+  start, end = (
+    (jnp.full((1, MODEL.content_dim), c), jnp.zeros((1, MODEL.style_dim))) for c in (0, 2)
+  )
+  found = mlvae.interpolate(MODEL, params, start, end, 5)
+  middle = mlvae.decode(MODEL, params, jnp.full(MODEL.content_dim, 0.5), start[1][0])
+  np.testing.assert_allclose(found[0, 1], middle, rtol=1e-5)
+
+
+def test_group_ids_may_be_small_integers():
+  content = jnp.arange(300.0)
+  ids = jnp.arange(250)
+  np.testing.assert_array_equal(mlvae.to_members(content, ids.astype(jnp.uint8)), content[:250])
+
+
 def test_generate_draws_what_is_not_given():
   """With a decoder that copies its latents, what was drawn can be read off."""
 
@@ -266,6 +282,10 @@ def test_groups_and_observations_over_devices_make_the_same_step(x64):
     (lambda x, p: mlvae.ConvMLVAE((6, 6, 1)).init(KEY, x), "H and W multiples of 4 for 2"),
     (lambda x, p: mlvae.ConvMLVAE((8, 8, 1), channels=()).init(KEY, x), "for 0 convolutions"),
     (lambda x, p: mlvae.MLVAE((3,), hidden=(0,)).init(KEY, x), "MLVAE: hidden is 0; it must be"),
+    (
+      lambda x, p: mlvae.swap(MODEL, p, jnp.zeros((4, 2)), jnp.zeros((4, 3))),
+      r"content and style have \(2, 3\) dimensions; the model's have \(3, 2\)",
+    ),
     (lambda x, p: mlvae.MLVAE((3,), content_dim=2.5).init(KEY, x), "content_dim is 2.5; it must"),
   ],
 )

@@ -13,11 +13,11 @@ def kept_by_loops(scores, labels, fraction):
   for label in np.unique(labels):
     mine = np.flatnonzero(labels == label)
     best = mine[np.argsort(-scores[mine], kind="stable")]
-    kept[best[: int(np.ceil(round(fraction * len(mine), 9)))]] = True
+    kept[best[: max(1, int(np.ceil(round(fraction * len(mine), 9))))]] = True
   return kept
 
 
-@pytest.mark.parametrize("fraction", [1.0, 0.5, 0.25, 0.1, 0.001])
+@pytest.mark.parametrize("fraction", [1.0, 0.5, 0.25, 0.1, 0.001, 1e-10])
 def test_the_best_of_every_class_are_kept(fraction):
   rng = np.random.default_rng(0)
   labels = rng.integers(0, 7, 200).astype(np.int32) * 3  # of uneven number, and not 0..6
@@ -69,3 +69,5 @@ def test_bad_input():
     generation.keep_best(jnp.zeros(3), jnp.zeros(2, jnp.int32), fraction=0.5)
   with pytest.raises(ValueError, match=r"logits \[3, 2\] and labels \[2\]"):
     generation.class_scores(jnp.zeros((3, 2)), jnp.zeros(2, jnp.int32))
+  with pytest.raises(ValueError, match=r"labels run from -1 to 0; they must be in \[0, 2\)"):
+    generation.class_scores(jnp.zeros((2, 2)), jnp.array([0, -1]))

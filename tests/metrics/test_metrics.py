@@ -119,6 +119,7 @@ def test_codes_of_minus_one_count_for_nothing():
     codes[::2].astype(jnp.uint8), num_codes=256, mask=jnp.array([False, True])
   )
   assert narrow[0] == 0 and narrow[2] == 1
+  assert not metrics.code_counts(jnp.array([2**32 - 1], jnp.uint32), num_codes=3).any()
   nll = metrics.negative_log_likelihood(jnp.zeros((3, 4)), codes)
   np.testing.assert_allclose([nll.sum, nll.count], [2 * np.log(4), 2], rtol=1e-6)
 
@@ -146,6 +147,7 @@ def test_devices_merge_to_the_whole(data):
       lambda x, c: metrics.code_counts(c, num_codes=K, mask=jnp.ones(1, bool)),
       r"code_counts: mask must be bool over leading",
     ),
+    (lambda x, c: metrics.code_counts(x, num_codes=K), r"indices are float32; they must be int"),
     (lambda x, c: metrics.negative_log_likelihood(x, c), r"codes must be int\[16, 4, 4\]"),
     (lambda x, c: metrics.accuracy(x, c), r"labels must be int\[16, 4, 4\]"),
     (lambda x, c: metrics.accuracy(x, x[..., 0].astype(int), k=4), r"k is 4; .* in \[1, 3\]"),

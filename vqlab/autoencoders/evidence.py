@@ -114,9 +114,11 @@ def to_members(of_groups: Any, group_ids: jax.Array) -> Any:
   NaN, in floating-point leaves, for ids out of range.
   """
 
+  ids = jnp.asarray(group_ids).astype(jnp.int32)  # small ones could not be compared with G
+
   def spread(x: jax.Array) -> jax.Array:
-    ids = jnp.where(group_ids < 0, len(x), group_ids)  # which would count from the end
-    return x.at[ids].get(mode="fill")
+    known = jnp.where(ids < 0, len(x), ids)  # which would count from the end
+    return x.at[known].get(mode="fill")
 
   return jax.tree.map(spread, of_groups)
 

@@ -43,6 +43,7 @@ from vqlab.autoencoders.evidence import (
 from vqlab.autoencoders.mlvae_networks import MLVAE, ConvMLVAE, Posterior
 from vqlab.losses.elbo import normal_kl
 from vqlab.nn import checks
+from vqlab.nn.dtypes import at_least_float32
 
 __all__ = [
   "MLVAE",
@@ -92,7 +93,15 @@ def encode(model: nn.Module, params: dict, x: jax.Array) -> Posterior:
 
 
 def decode(model: nn.Module, params: dict, content: jax.Array, style: jax.Array) -> jax.Array:
-  """The expected observation [..., *shape] of contents [..., C] and styles [..., S]."""
+  """The expected observation [..., *shape] of contents [..., C] and styles [..., S].
+
+  Raises:
+    ValueError: the sizes are not the model's, `content_dim` and `style_dim`.
+  """
+  content, style = jnp.asarray(content), jnp.asarray(style)
+  found, expected = (content.shape[-1], style.shape[-1]), (model.content_dim, model.style_dim)
+  if found != expected:
+    raise ValueError(f"content and style have {found} dimensions; the model's have {expected}")
   lead = jnp.broadcast_shapes(content.shape[:-1], style.shape[:-1])
   flat = lambda z: jnp.broadcast_to(z, (*lead, z.shape[-1])).reshape(-1, z.shape[-1])
   decoded = model.apply({"params": params}, flat(content), flat(style), method="decode")
@@ -251,9 +260,11 @@ def interpolate(
   if along not in ("content", "style"):
     raise ValueError(f"interpolate: along is {along!r}; it must be 'content' or 'style'")
   moving, other = (0, 1) if along == "content" else (1, 0)
-  t = jnp.linspace(0, 1, num, dtype=start[moving].dtype)[:, None]
+  dtype = at_least_float32(start[moving].dtype, end[moving].dtype)
+  a, b = (jnp.asarray(ends[moving]).astype(dtype)[:, None] for ends in (start, end))
+  t = jnp.linspace(0, 1, num, dtype=dtype)[:, None]
   latents = [None, None]
-  latents[moving] = (1 - t) * start[moving][:, None] + t * end[moving][:, None]
+  latents[moving] = (1 - t) * a + t * b
   latents[other] = start[other][:, None]
   return decode(model, params, *latents)
 
@@ -283,7 +294,9 @@ def generate(
   if content is not None and style is not None:
     raise ValueError("generate: content and style are both given; call decode, nothing is drawn")
   given = content if style is None else style
-  lead, dtype = ((), jnp.float32) if given is None else (given.shape[:-1], given.dtype)
+  lead, dtype = (
+    ((), jnp.float32) if given is None else (given.shape[:-1], at_least_float32(given.dtype))
+  )
   content_key, style_key = jax.random.split(key)
 
   def latent(given: jax.Array | None, key: jax.Array, size: int) -> jax.Array:

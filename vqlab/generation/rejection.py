@@ -11,22 +11,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vqlab.nn import at_least_float32
+from vqlab.nn import at_least_float32, checks
 
 
 def class_scores(logits: jax.Array, labels: jax.Array) -> jax.Array:
   """log p(label | image) by a classifier: [N, classes], int[N] -> [N].
 
   Raises:
-    ValueError: the shapes do not agree.
+    ValueError: the shapes do not agree, or a label is no class (as far as they are known).
   """
   if logits.ndim != 2 or labels.shape != logits.shape[:1]:
     raise ValueError(
       f"class_scores: logits {list(logits.shape)} and labels {list(labels.shape)}; expected "
       "[N, classes] and [N]"
     )
+  checks.integers_in_range("class_scores: labels", labels, logits.shape[1])
   log_p = jax.nn.log_softmax(logits.astype(at_least_float32(logits.dtype)))
-  return jnp.take_along_axis(log_p, labels[:, None], axis=-1)[:, 0]
+  return jnp.take_along_axis(log_p, labels.astype(jnp.int32)[:, None], axis=-1)[:, 0]
 
 
 def keep_best(scores: jax.Array, labels: jax.Array | None, *, fraction: float) -> jax.Array:
@@ -61,7 +62,7 @@ def keep_best(scores: jax.Array, labels: jax.Array | None, *, fraction: float) -
   start = jax.lax.cummax(jnp.where(new_class, position, 0))
   end = jnp.flip(jax.lax.cummin(jnp.flip(jnp.where(jnp.roll(new_class, -1), position + 1, 2**30))))
   # By a table of all class sizes, in float64: float32 would round the product.
-  quota = np.ceil(np.round(fraction * np.arange(len(scores) + 1), 9)).astype(np.int32)
+  quota = np.ceil(np.round(fraction * np.arange(len(scores) + 1), 9)).clip(1).astype(np.int32)
   kept = position - start < jnp.asarray(quota)[end - start]
   return jnp.zeros(scores.shape, bool).at[order].set(kept)
 

@@ -16,12 +16,16 @@ def code_counts(indices: jax.Array, *, num_codes: int, mask: jax.Array | None = 
     mask: bool over leading axes of indices.
 
   Raises:
-    ValueError: the mask is not bool or its shape is no prefix of the indices'.
+    ValueError: indices are no integers, or the mask is not bool or its shape no prefix of theirs.
   """
+  indices = jnp.asarray(indices)
+  if not jnp.issubdtype(indices.dtype, jnp.integer):
+    raise ValueError(f"code_counts: indices are {indices.dtype}; they must be integers")
+  indices = indices.astype(jnp.int32)
   valid = indices >= 0
   if mask is not None:
     valid &= broadcast_mask("code_counts", mask, indices.shape)
-  where = jnp.where(valid, indices.astype(jnp.int32), num_codes).reshape(-1)
+  where = jnp.where(valid, indices, num_codes).reshape(-1)
   return jnp.zeros(num_codes, jnp.float32).at[where].add(1.0, mode="drop")
 
 
