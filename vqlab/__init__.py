@@ -12,6 +12,8 @@ from vqlab import (
   quantize,
 )
 
+__version__ = "0.1.0"
+
 __all__ = [
   "autoencoders",
   "features",
