@@ -33,9 +33,14 @@ class Source:
   def prepare(self) -> str:
     """What the data are, so that a run is never resumed on others; prepares them where need be.
 
+    Not where they lie: what `train.data.fingerprint` says of files stays the same where they move.
     With several processes one does so before the others.
     """
     return type(self).__name__
+
+  def differs(self, before: str, now: str) -> str:
+    """How data differ that `prepare` once called `before` and calls `now`; '' where they do not."""
+    return "" if before == now else f"{before} -> {now}"
 
   def open(self) -> Any:
     """The splits, as the stages of this kind of data take them: Examples by name, say."""

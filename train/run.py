@@ -20,7 +20,7 @@ from jax.experimental import multihost_utils
 
 from train import fields, loop, parallel
 from train.checkpoint import Checkpoints, to_host
-from train.config import Experiment, Parallel, TrainingStage
+from train.config import Experiment, Parallel, Source, TrainingStage
 from train.errors import BadInput, Damaged, Failed, Preempted
 from train.report import add_pictures, console, write_report
 from train.task import Finished, Report, Run, Splits, Task, Work, reported
@@ -55,10 +55,9 @@ def plan(experiment: Experiment, about: dict[str, Any] | None = None) -> Plan:
   for name, stage in experiment.stages.items():
     if isinstance(stage, TrainingStage):
       parallel.check_batch(mesh, stage, name)
-  if jax.process_index() == 0:
-    experiment.data.prepare()
+  data = experiment.data.prepare() if jax.process_index() == 0 else None
   parallel.wait_for_all("data prepared")
-  data, splits = experiment.data.prepare(), experiment.data.open()
+  data, splits = data or experiment.data.prepare(), experiment.data.open()
   run = Run(experiment, {}, about or experiment.data.about(splits), lambda: splits)
   tasks = abstract_tasks(run)
   for task in tasks.values():
@@ -264,10 +263,13 @@ def _best(workdir: Workdir, run: Run, name: str, task: Task) -> Finished:
     checkpoints.close()
 
 
-def load(folder: str | pathlib.Path) -> Run:
+def load(folder: str | pathlib.Path, data: Source | None = None) -> Run:
   """The finished stages of a run's folder, each with its best checkpoint, on the host.
 
   The data need not be there, unless they are asked for (`Run.splits`).
+
+  Args:
+    data: the run's source with other values of fields that may vary: where the data are now, say.
 
   Raises:
     BadInput: the folder holds no experiment, none of its stages is finished, or its checkpoints
@@ -275,6 +277,11 @@ def load(folder: str | pathlib.Path) -> Run:
   """
   workdir = Workdir(folder)
   experiment = workdir.config()
+  if data is not None:
+    moved = dataclasses.replace(experiment, data=data)
+    if changed := fields.changes(experiment, moved):
+      raise BadInput(f"{folder} was begun with other data ({'; '.join(changed)})")
+    experiment = moved
   names = list(itertools.takewhile(workdir.done, experiment.stages))
   if not names:
     first = next(iter(experiment.stages))
@@ -282,7 +289,7 @@ def load(folder: str | pathlib.Path) -> Run:
 
   @functools.cache
   def opened() -> Any:
-    workdir.check_data(experiment.data.prepare())
+    workdir.check_data(experiment.data, experiment.data.prepare())
     return experiment.data.open()
 
   about = workdir.about()
@@ -295,9 +302,9 @@ def load(folder: str | pathlib.Path) -> Run:
   return run
 
 
-def evaluate(folder: str | pathlib.Path) -> dict[str, dict[str, float]]:
-  """Every finished stage's figures on the split they are reported on, computed anew."""
-  run = load(folder)
+def evaluate(folder: str | pathlib.Path, data: Source | None = None) -> dict[str, dict[str, float]]:
+  """Every finished stage's figures on the split they are reported on, anew; `data`: see `load`."""
+  run = load(folder, data)
   mesh = parallel.make_mesh(Parallel())  # whatever machine this is
   figures = {}
   for name, done in run.stages.items():

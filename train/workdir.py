@@ -12,10 +12,11 @@ STAGE/done.json        written last, when a stage is finished: its steps and fig
 import fcntl
 import json
 import pathlib
+import re
 from typing import Any, TextIO
 
 from train import config_file
-from train.config import Experiment
+from train.config import Experiment, Source
 from train.errors import BadInput
 from train.fields import changes
 from train.files import write_json
@@ -114,19 +115,20 @@ class Workdir:
     try:
       self.check(experiment)  # again: another run may have come and gone meanwhile
       if self.config_file.exists():
-        self.check_data(data)
+        self.check_data(experiment.data, data)
     except BadInput:
       self.release()
       raise
     write_json(self.config_file, {"data": data, "about": about, **config_file.saved(experiment)})
 
-  def check_data(self, data: str) -> None:
-    """Raises BadInput unless the run was begun with these data."""
-    if self._saved()["data"] != data:
-      raise BadInput(
-        f"{self.path} was begun with other data ({self._saved()['data']} -> {data}); "
-        "restore the data or name another folder"
-      )
+  def check_data(self, source: Source, data: str) -> None:
+    """Raises BadInput unless the run was begun with these data, which their source calls `data`."""
+    before = self._saved()["data"]
+    if differs := source.differs(before, data):
+      advice = "restore the data or name another folder"
+      if re.search(r"-[0-9a-f]{16}\b", before):  # of an earlier version: by the files' times
+        advice += f', or if the files are the same, set "data" to "{data}" in {self.config_file}'
+      raise BadInput(f"{self.path} was begun with other data ({differs}); {advice}")
 
   def release(self) -> None:
     if self._lock is not None:

@@ -1,6 +1,7 @@
 """Preparing datasets: written once as ArrayRecord, then found again by name and content."""
 
 import contextlib
+import filecmp
 import io
 import logging
 import os
@@ -57,6 +58,14 @@ def prepare(builder: type, config: Any, folder: str) -> pathlib.Path:
       if not (final / _WHOLE).is_file():  # else another one was first
         raise BadInput(f"{final} is in the way ({error.strerror}); delete it") from error
   return final
+
+
+def hold_the_same(a: pathlib.Path, b: pathlib.Path) -> bool:
+  """Whether two prepared datasets are there and have the same records, byte for byte."""
+  names = [sorted(path.name for path in folder.glob("*.array_record*")) for folder in (a, b)]
+  if not names[0] or names[0] != names[1]:
+    return False
+  return filecmp.cmpfiles(a, b, names[0], shallow=False)[0] == names[0]
 
 
 def data_dir(folder: str = "") -> pathlib.Path:

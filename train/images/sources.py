@@ -60,6 +60,15 @@ class Images(Source):
     folder, root = self.dataset(), prepare.data_dir(self.dir)
     return (folder.relative_to(root) if folder.is_relative_to(root) else folder).as_posix()
 
+  def differs(self, before: str, now: str) -> str:
+    from train.data import fingerprint, prepare
+
+    datasets = [prepare.data_dir(self.dir) / name for name in (before, now)]
+    if before == now or prepare.hold_the_same(*datasets):
+      return ""
+    files = fingerprint.difference(*datasets)
+    return super().differs(before, now) + (f"; files: {files}" if files else "")
+
   def open(self) -> "dict[str, ImageSplit]":
     from train.images.split import open_splits
 
@@ -84,7 +93,11 @@ class _Built(Images):
     # Of a subclass, in a config file say, the builder is that of the class here.
     name = next(cls.__name__ for cls in type(self).__mro__ if _Built in cls.__bases__).lower()
     module = importlib.import_module(f"train.images.builders.{name}")
-    return prepare.prepare(module.Builder, module.config(self), self.dir)
+    config = module.config(self)
+    folder = prepare.prepare(module.Builder, config, self.dir)
+    if config:
+      config.contents.remember(folder)
+    return folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +109,7 @@ class Digits(_Built):
 class Idx(_Built):
   """Images and labels in MNIST's file format."""
 
-  path: str = field("")
+  path: str = field("", may_vary=True)
   """Folder of the four idx files, gzipped or not."""
 
 
@@ -104,7 +117,7 @@ class Idx(_Built):
 class Folder(_Built):
   """Images in a folder, a subfolder a class, or a subfolder a split."""
 
-  path: str = field("")
+  path: str = field("", may_vary=True)
   """Folder of the images."""
   eval_fraction: float = field(0.1, least=0, most=0.999)
   """Part of each class held out for evaluation, of a folder that has no such split itself."""
@@ -131,7 +144,7 @@ class Folder(_Built):
 class Omniglot(_Built):
   """Characters of many alphabets, bright ink on dark, whole alphabets held out."""
 
-  path: str = field("")
+  path: str = field("", may_vary=True)
   """One of Omniglot's images_*.zip, an extracted folder of it, or a folder that holds such."""
   eval_fraction: float = field(0.1, least=0, most=0.999)
   """Part of the alphabets held out, where images_evaluation is not there: rounded, but at least

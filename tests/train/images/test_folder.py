@@ -1,12 +1,14 @@
 """Folders of images: layouts, held-out parts, kinds of files, and what can be wrong with them."""
 
 import os
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from train.data.fingerprint import fingerprint
+from train.data.prepare import hold_the_same
 from train.errors import BadInput
 from train.fields import check
 from train.images.hold_out import held_out_names
@@ -171,12 +173,30 @@ def test_only_train_holds_out_of_it(photos, folder_data):
 
 
 def test_held_out_part_depends_on_names_alone(photos, folder_data, tmp_path):
-  write_images(photos, 30)
-  before = all_images(folder_data().open()["eval"])
-  for file in photos.iterdir():
-    os.utime(file, (1, 1))
-  assert all_images(folder_data().open()["eval"]) == before
+  held_out = []
+  for seed in (0, 1):
+    write_images(photos, 30, seed=seed)
+    found = all_images(folder_data().open()["eval"])
+    images = {file.name: np.asarray(Image.open(file)).tobytes() for file in photos.iterdir()}
+    held_out.append({name for name, image in images.items() if image in found})
+  assert len(held_out[0]) == 3 and held_out[0] == held_out[1]
   assert len(list((tmp_path / "tfds" / "folder").iterdir())) == 2
+
+
+def test_wherever_it_lies_it_is_the_same_data(photos, folder_data, tmp_path):
+  """Order included; and it is not prepared again."""
+  for i, name in enumerate(("b", "a")):
+    write_images(photos / name, 9, seed=i)
+  first, moved = folder_data().dataset(), tmp_path / "elsewhere" / "a name"
+  times = [file.stat().st_mtime_ns for file in sorted(first.iterdir())]
+  shutil.copytree(photos, moved, copy_function=shutil.copy)
+  os.utime(photos / "a" / "000.png", (1, 1))
+  again = Folder(path=str(moved), dir=str(tmp_path / "tfds"))
+  assert folder_data().dataset() == again.dataset() == first
+  assert [file.stat().st_mtime_ns for file in sorted(first.iterdir())] == times
+  anew = Folder(path=str(moved), dir=str(tmp_path / "other")).dataset()
+  assert anew.relative_to(tmp_path / "other") == first.relative_to(tmp_path / "tfds")
+  assert hold_the_same(anew, first)
 
 
 def test_nothing_held_out(photos, folder_data):

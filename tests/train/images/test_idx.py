@@ -1,11 +1,13 @@
 """MNIST's file format, on files written here and on MNIST itself."""
 
 import gzip
+import shutil
 import struct
 
 import numpy as np
 import pytest
 
+from train.data.prepare import hold_the_same
 from train.errors import BadInput
 from train.images.builders.idx import FILES, read_idx
 from train.images.sources import Idx
@@ -43,6 +45,21 @@ def test_reads_what_was_written(idx_folder, tmp_path):
     expected = np.lexsort(written["images"].reshape(len(images), -1).T[::-1])
     np.testing.assert_array_equal(images[order, ..., 0], written["images"][expected])
     np.testing.assert_array_equal(labels[order], written["labels"][expected])
+
+
+def test_wherever_they_lie_they_are_the_same_data(idx_folder, tmp_path):
+  first = Idx(path=str(idx_folder), dir=str(tmp_path / "tfds")).dataset()
+  copy = shutil.copytree(idx_folder, tmp_path / "copy", copy_function=shutil.copy)
+  assert Idx(path=str(copy), dir=str(tmp_path / "tfds")).dataset() == first
+  anew = Idx(path=str(copy), dir=str(tmp_path / "other")).dataset()
+  assert anew.parent.name == first.parent.name and hold_the_same(anew, first)
+  for name in sum(FILES.values(), ()):  # unzipped they are other files of the same examples
+    if (zipped := copy / f"{name}.gz").exists():
+      (copy / name).write_bytes(gzip.decompress(zipped.read_bytes()))
+      zipped.unlink()
+  source = Idx(path=str(copy), dir=str(tmp_path / "tfds"))
+  before, now = f"idx/{first.parent.name}/1.0.0", source.prepare()
+  assert before != now and source.differs(before, now) == ""
 
 
 def cut(path):

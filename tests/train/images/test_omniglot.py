@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import os
+import shutil
 import zipfile
 
 import numpy as np
@@ -11,6 +12,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from train.data import Groups, batch
+from train.data.prepare import hold_the_same
 from train.errors import BadInput
 from train.images.builders.omniglot import config
 from train.images.files import load_image
@@ -64,7 +66,7 @@ def extract(folder, files):
 def omniglot(tmp_path):
   """Makes the source of a path."""
   return lambda path, **fields: Omniglot(
-    path=str(path), dir=str(tmp_path / "tfds"), **{"image_size": 28} | fields
+    **{"path": str(path), "dir": str(tmp_path / "tfds"), "image_size": 28} | fields
   )
 
 
@@ -157,6 +159,23 @@ def test_zip_and_folders_hold_the_same(tmp_path, omniglot):
   expected = [contents(split) for split in splits(omniglot(zipped))]
   for path in same[1:]:
     assert [contents(split) for split in splits(omniglot(path))] == expected
+
+
+def test_wherever_it_lies_it_is_the_same_data(tmp_path, omniglot):
+  """Order included, which the names of folders above must not decide."""
+  files = members()
+  zipped = write_zip(tmp_path / "a" / "images_background.zip", files)
+  (tmp_path / "b").mkdir()
+  bare = extract(tmp_path / "c", files) / "images_background"
+  other = shutil.copytree(bare, tmp_path / "any name", copy_function=shutil.copy)
+  for one, same in (
+    (zipped, zipped.parent),
+    (zipped, shutil.copy(zipped, tmp_path / "b")),
+    (bare, other),
+  ):
+    folders = [omniglot(one).dataset(), omniglot(same, dir=str(tmp_path / "more")).dataset()]
+    assert folders[0].parent.name == folders[1].parent.name
+    assert hold_the_same(*folders)
 
 
 def test_the_benchmarks_own_split(tmp_path, omniglot):

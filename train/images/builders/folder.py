@@ -13,7 +13,8 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from train.data.fingerprint import fingerprint
+from train.data.fingerprint import Contents
+from train.data.prepare import data_dir
 from train.errors import BadInput
 from train.images.files import fit, image_header, read_image
 from train.images.hold_out import held_out_names
@@ -29,6 +30,7 @@ Example = tuple[pathlib.Path, int]  # a file and its class
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class Config(tfds.core.BuilderConfig):
+  contents: Contents
   source: Folder
   root: pathlib.Path
   files: list[pathlib.Path]
@@ -92,8 +94,16 @@ def config(data: Folder) -> Config:
   if data.hold_out == "classes":
     stored += ("classes",)
   files = [file for examples in splits.values() for file, _ in examples]
-  name = fingerprint(root, files, options=stored)
-  return Config(name=name, source=data, root=root, files=files, splits=splits, class_names=names)
+  contents = Contents(root, files, data_dir(data.dir))
+  return Config(
+    name=contents.name(stored),
+    contents=contents,
+    source=data,
+    root=root,
+    files=files,
+    splits=splits,
+    class_names=names,
+  )
 
 
 def _common_shape(config: Config) -> tuple[int, int, int]:
@@ -207,6 +217,9 @@ def _walk(folder: pathlib.Path, *above: pathlib.Path) -> Iterator[pathlib.Path]:
 
 def _entries(root: pathlib.Path) -> tuple[list[pathlib.Path], list[pathlib.Path]]:
   """Subfolders and files of a folder, sorted by name, without what file managers hide there."""
-  seen = [p for p in sorted(root.iterdir()) if not p.name.startswith(".")]
-  seen = [path for path in seen if path.name.lower() not in _IGNORED]
-  return [p for p in seen if p.is_dir()], [p for p in seen if not p.is_dir()]
+  with os.scandir(root) as entries:  # which knows folders from files without asking of each
+    seen = [e for e in entries if not e.name.startswith(".") and e.name.lower() not in _IGNORED]
+  parts = ([], [])
+  for entry in sorted(seen, key=lambda e: e.name):
+    parts[not entry.is_dir()].append(root / entry.name)
+  return parts

@@ -15,7 +15,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from train.data.fingerprint import fingerprint
+from train.data.fingerprint import Contents
+from train.data.prepare import data_dir
 from train.errors import BadInput
 from train.images.sources import Idx
 
@@ -27,6 +28,7 @@ FILES = {
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class Config(tfds.core.BuilderConfig):
+  contents: Contents
   files: dict[str, tuple[pathlib.Path, pathlib.Path]]
 
 
@@ -71,8 +73,9 @@ def config(data: Idx) -> Config:
   if not data.path or not root.is_dir():
     raise BadInput(f"data.path: no folder {data.path!r}; Idx reads MNIST's four files from it")
   files = {split: tuple(_find(root, name) for name in names) for split, names in FILES.items()}
-  name = fingerprint(root, [file for pair in files.values() for file in pair])
-  return Config(name=name, files=files)
+  listed = [file for pair in files.values() for file in pair]
+  contents = Contents(root, listed, data_dir(data.dir))
+  return Config(name=contents.name(), contents=contents, files=files)
 
 
 def read_idx(path: pathlib.Path, *, dims: int) -> np.ndarray:

@@ -19,13 +19,15 @@ from typing import Any, NamedTuple
 import tensorflow_datasets as tfds
 from PIL import Image, ImageOps
 
-from train.data.fingerprint import fingerprint
+from train.data.fingerprint import Contents
+from train.data.prepare import data_dir
 from train.errors import BadInput
 from train.images.files import fit, read_image
 from train.images.hold_out import held_out_names
 from train.images.sources import Omniglot
 
 _LAYOUT = "images_*/ALPHABET/characterNN/NNNN_NN.png"
+_BACKGROUND = "images_background"
 _EVALUATION = "images_evaluation"  # the benchmark's own, next to images_background*
 
 
@@ -38,6 +40,7 @@ class Drawing(NamedTuple):
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class Config(tfds.core.BuilderConfig):
+  contents: Contents
   image_size: int | None
   splits: dict[str, list[Drawing]]  # in order of character
   class_names: list[str]
@@ -105,8 +108,11 @@ def config(data: Omniglot) -> Config:
   for drawing in unique.values():
     splits["test" if drawing.alphabet in held_out else "train"].append(drawing)
   extracted = sorted(d.file for d in unique.values() if isinstance(d.file, pathlib.Path))
+  root = path.parent if path.is_file() else path  # a zip is known by its name, as in a folder
+  contents = Contents(root, [*zips, *extracted], data_dir(data.dir))
   return Config(
-    name=fingerprint(path, [*zips, *extracted], options=(data.image_size, *sorted(held_out))),
+    name=contents.name((data.image_size, *sorted(held_out))),
+    contents=contents,
     image_size=data.image_size,
     splits={split: found for split, found in splits.items() if found},
     class_names=sorted({drawing.character for drawing in drawings}),
@@ -137,10 +143,14 @@ def _in_zip(path: pathlib.Path) -> Iterator[Drawing]:
 
 
 def _in_folder(root: pathlib.Path) -> Iterator[Drawing]:
-  """Drawings in root/ALPHABET/characterNN or in root/PART/ALPHABET/characterNN."""
+  """Drawings in root/ALPHABET/characterNN or in root/PART/ALPHABET/characterNN.
+
+  Those of no part count as images_background's, whatever the root is called: a part is in the key
+  of an example, which decides its place in the data's order.
+  """
   for above in ("*", "*/*"):
     for file in root.glob(f"{above}/character*/*"):
-      yield from _drawing(file, file.relative_to(root).as_posix(), outer=root.resolve().name)
+      yield from _drawing(file, file.relative_to(root).as_posix(), outer=_BACKGROUND)
 
 
 def _drawing(file: pathlib.Path | zipfile.Path, name: str, *, outer: str) -> Iterator[Drawing]:
