@@ -8,6 +8,7 @@ defines, by dotted path, and another class for a part: `--data Folder --data.pat
 import contextlib
 import dataclasses
 import io
+import itertools
 import pathlib
 import re
 import typing
@@ -17,8 +18,9 @@ import tyro
 from tyro.conf import AvoidSubcommands, FlagConversionOff, Positional, arg
 
 from train import fields
-from train.config import Experiment
+from train.config import Experiment, Source
 from train.errors import BadInput
+from train.workdir import Workdir
 
 Directory = Annotated[Positional[pathlib.Path], arg(metavar="DIR")]
 
@@ -36,6 +38,35 @@ class Verb:
 
   def run(self) -> None:
     raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class OfRun(Verb):
+  """What a verb does with the run in a folder."""
+
+  dir: Directory
+  """Folder of the run."""
+  data: Annotated[tuple[str, ...], arg(name="data.FIELD", metavar="VALUE")] = dataclasses.field(
+    default=(), kw_only=True
+  )
+  """A field of the run's data as it is now, such as --data.path where they have moved."""
+
+  @classmethod
+  def read(cls, args: list[str]) -> Self:
+    words, data, rest = iter(args), [], []
+    for word in words:
+      if word.startswith("--data."):
+        data += [word, *itertools.islice(words, 0 if "=" in word else 1)]
+      else:
+        rest.append(word)
+    return dataclasses.replace(super().read(rest), data=tuple(data))
+
+  def source(self) -> Source | None:
+    """The run's data as `run.load` takes them."""
+    if not self.data:
+      return None
+    experiment = Workdir(self.dir).config()
+    return parse_overrides(experiment, list(self.data), [], prog="python -m train")[0].data
 
 
 def parse(kind: Any, args: list[str], *, prog: str, description: str | None = None) -> Any:

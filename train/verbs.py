@@ -8,7 +8,7 @@ import jax
 from tyro.conf import FlagCreatePairsOff, arg
 
 from train import cli, compile_cache, config_file, fields, learn, parallel, run
-from train.cli import Directory, Verb
+from train.cli import OfRun, Verb
 from train.config import Experiment
 from train.errors import BadInput
 from train.images.generating import Inpaint, Reconstruct, Sample, Upsample
@@ -74,17 +74,14 @@ class Fit(Verb):
 
 
 @dataclasses.dataclass(frozen=True)
-class Evaluate(Verb):
+class Evaluate(OfRun):
   """Print the figures of a run's finished stages, computed anew."""
-
-  dir: Directory
-  """Folder of the run."""
 
   def run(self) -> None:
     compile_cache.enable()
     split, note = _split_of(Workdir(self.dir))
     table = figures_table(f"{self.dir} on the {split} split")
-    for name, figures in run.evaluate(self.dir).items():
+    for name, figures in run.evaluate(self.dir, self.source()).items():
       add_figures(table, name, figures)
     console.print(table)
     console.print(note)

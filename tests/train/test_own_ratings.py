@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -41,7 +42,7 @@ def folder(tmp_path_factory):
   return folder
 
 
-def test_it_learns_and_survives_being_killed(train, environment, folder, tmp_path):
+def test_it_learns_and_survives_being_killed(train, environment, folder, tmp_path, here):
   options = ("--data.path", folder, "--factors.steps", 150)
   whole, killed = survives_being_killed(CONFIG, options, train, environment, tmp_path)
   assert lines(killed) == lines(whole)
@@ -54,6 +55,9 @@ def test_it_learns_and_survives_being_killed(train, environment, folder, tmp_pat
   assert record["figures"]["recall@10"] == max(recall.values()) > 0.7
   with open(whole / "factors" / "recommended.csv", newline="") as file:
     assert len(list(csv.reader(file))) == USERS + 1
+  moved = shutil.copytree(folder, tmp_path / "moved", copy_function=shutil.copy)
+  status, out, err = here("evaluate", whole, "--data.path", moved)
+  assert status == 0 and "recall" in out, err
 
 
 def test_every_device_the_same(folder):

@@ -11,7 +11,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 from train import compile_cache, run
-from train.cli import Directory, Verb
+from train.cli import OfRun
 from train.codes import generation
 from train.codes.generation import Generator
 from train.codes.tokenizer import Coder, Tokenizer, TokenizerStage
@@ -31,7 +31,7 @@ Images = Annotated[Positional[tuple[pathlib.Path, ...]], arg(metavar="IMAGE ..."
 
 
 @dataclasses.dataclass(frozen=True)
-class Drawing(Verb):
+class Drawing(OfRun):
   """How codes are drawn."""
 
   temperature: float = field(1.0, least=0)
@@ -47,10 +47,10 @@ class Drawing(Verb):
     """Those of `priors.sample`."""
     return {k: getattr(self, k) for k in ("temperature", "top_k", "top_p")}
 
-  def load(self, folder: pathlib.Path) -> tuple[Run, Generator]:
-    """A run, and the generator of its priors."""
+  def load(self) -> tuple[Run, Generator]:
+    """The run, and the generator of its priors."""
     compile_cache.enable()
-    done = run.load(folder)
+    done = run.load(self.dir, self.source())
     generator = generation.of_run(done)
     least = min(level.model.num_codes for level in generator.levels)
     if (self.top_k or 0) > least:
@@ -62,8 +62,6 @@ class Drawing(Verb):
 class Sample(Drawing):
   """Draw images from a run's priors; writes a sheet of them, and their codes."""
 
-  dir: Directory = tyro.MISSING
-  """Folder of the run."""
   num: int = field(64, least=1)
   """How many images are drawn."""
   label: str | None = None
@@ -81,7 +79,7 @@ class Sample(Drawing):
         "--keep needs a classifier to choose by; name its run's folder by --classifier"
       )
     path = png(self.output or self.dir / f"samples-seed{self.seed}.png")
-    done, generator = self.load(self.dir)
+    done, generator = self.load()
     classes, names = generator.num_classes, tuple(done.about["class_names"])
     labels = _labels(self.label, self.num, classes, names)
     key, start = jax.random.key(self.seed), time.monotonic()
@@ -102,11 +100,9 @@ class Sample(Drawing):
 
 
 @dataclasses.dataclass(frozen=True)
-class Reconstruct(Verb):
+class Reconstruct(OfRun):
   """Encode and decode pictures; writes each beside its reconstruction, its codes, and figures."""
 
-  dir: Directory
-  """Folder of the run."""
   images: Images
   """PNG or JPEG files, resized and cropped to the size of the run's images."""
   output: pathlib.Path | None = None
@@ -115,7 +111,7 @@ class Reconstruct(Verb):
   def run(self) -> None:
     folder = _folder(self.output or self.dir / "reconstructions", self.images)
     compile_cache.enable()
-    coder, trained, images = _read(run.load(self.dir), self.images)
+    coder, trained, images = _read(run.load(self.dir, self.source()), self.images)
     forward = jax.jit(lambda trained, x: vqvae.forward(coder.model, *trained, x))
     lines = table("", "image", "MSE", "PSNR dB", "codes")
     for path, image in zip(self.images, images, strict=True):
@@ -148,8 +144,6 @@ class Reconstruct(Verb):
 class _Redraw(Drawing):
   """Keeps some codes of pictures and draws the others anew."""
 
-  dir: Directory = tyro.MISSING
-  """Folder of the run."""
   images: Images = tyro.MISSING
   """PNG or JPEG files, resized and cropped to the size of the run's images."""
   num: int = field(4, least=1)
@@ -164,7 +158,7 @@ class _Redraw(Drawing):
   def run(self) -> None:
     """Draws and, for each image, writes itself, its reconstruction, and what was drawn."""
     target = _folder(self.output or self.dir / self.folder, self.images)
-    done, generator = self.load(self.dir)
+    done, generator = self.load()
     self.check(generator)
     coder, trained, images = _read(done, self.images)
     given = self.shown(images)

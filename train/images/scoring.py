@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from train.cli import Directory
 from train.codes import generation as drawing
 from train.errors import BadInput
 from train.fields import field
@@ -31,8 +30,6 @@ class Score(Drawing):
   The class asked for is judged by a regression on real images, IS by the classifier's classes.
   """
 
-  dir: Directory = tyro.MISSING
-  """Folder of the run whose priors are drawn from."""
   classifier: pathlib.Path = tyro.MISSING
   """Folder of a classifier's run."""
   keep: tuple[float, ...] = field((1.0, 0.5, 0.25), least=0.001, most=1)
@@ -49,7 +46,7 @@ class Score(Drawing):
   def run(self) -> None:
     if not self.keep:
       raise BadInput("--keep is empty; give at least one fraction, such as 1")
-    done, generator = self.load(self.dir)
+    done, generator = self.load()
     if not generator.num_classes:
       raise BadInput(f"{self.dir}: its prior knows no classes to be recognized")
     height, width, _ = done.about["image_shape"]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from train import compile_cache, run
-from train.cli import Directory, Verb
+from train.cli import OfRun
 from train.errors import BadInput
 from train.images.files import load_image
 from train.images.generating import Images, png
@@ -20,11 +20,9 @@ from vqlab.autoencoders import mlvae
 
 
 @dataclasses.dataclass(frozen=True)
-class Swap(Verb):
+class Swap(OfRun):
   """Show pictures' contents in pictures' styles, by an ML-VAE; writes a sheet, and the latents."""
 
-  dir: Directory
-  """Folder of the run."""
   images: Images
   """PNG or JPEG files whose contents are shown, resized and cropped to the run's images; for a run
   on Omniglot black on white, as its files are."""
@@ -43,7 +41,7 @@ class Swap(Verb):
       if image.resolve() == path.resolve():
         raise BadInput(f"--output is {path}, which would overwrite an image that is read")
     compile_cache.enable()
-    done = run.load(self.dir)
+    done = run.load(self.dir, self.source())
     trained, shape = done.the(MLVAEStage), tuple(done.about["image_shape"])
     ink = {"inverted": done.config.data.inverted}
     load = lambda paths: np.stack([load_image(path, shape, **ink) for path in paths])

@@ -28,7 +28,7 @@ from vqlab import losses, metrics
 class Interactions(Source):
   """Columns in files."""
 
-  path: str = field("")
+  path: str = field("", may_vary=True)
   """Folder of the files."""
 
   def prepare(self) -> str:
