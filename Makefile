@@ -6,7 +6,7 @@ RUN = runs/digits
 # Tests at a time, each file in one process.
 WORKERS ?= 2
 
-.PHONY: demo test test-slow lint format peers clean
+.PHONY: demo test test-slow test-versions lint format peers clean
 
 # Trains the digits experiment, tokenizer then prior, and prints where the pictures are.
 demo: $(VENV)/.train
@@ -18,6 +18,18 @@ test: $(VENV)/.dev
 # What takes longer than about a minute.
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "slow and not gpu"
+
+# The tests on the lowest versions that pyproject.toml allows, then on the newest there are, each in
+# a virtual environment of its own. No constraints.txt: uv resolves them.
+test-versions:
+	@for wanted in lowest-direct highest; do \
+	  env=$(VENV)-$$wanted; \
+	  test -x $$env/bin/uv || { $(PYTHON) -m venv $$env && $$env/bin/python -m pip install --quiet uv; } \
+	    || exit 1; \
+	  $$env/bin/uv pip install --quiet --python $$env/bin/python --upgrade --resolution $$wanted \
+	    -e ".[train,dev]" || exit 1; \
+	  echo "$$wanted versions:"; $$env/bin/python -m pytest -n $(WORKERS) --dist loadfile || exit 1; \
+	done
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -43,4 +55,4 @@ $(VENV)/.train $(VENV)/.dev $(VENV)/.peers: pyproject.toml constraints.txt
 	echo "installed in $$(( $$(date +%s) - begun )) s"
 
 clean:
-	rm -rf $(VENV) .cache
+	rm -rf $(VENV) $(VENV)-* .cache
