@@ -1,7 +1,8 @@
 """How a command line is read: by tyro, its errors in one line.
 
-A verb is a frozen dataclass of its arguments with a method `run()`, in its subject's folder; the
-table of them is in verbs.py. `fit` also takes the fields of the experiment that its config file
+A verb is a frozen dataclass of its arguments with a method `run()`, in its subject's verbs.py; the
+table of them is in train/verbs.py. These files import nothing slow: JAX, and all that learns with
+it, takes more than a second, so `run` imports what does the work. `fit` also takes the fields of the experiment that its config file
 defines, by dotted path, and another class for a part: `--data Folder --data.path PHOTOS`.
 """
 
@@ -53,13 +54,16 @@ class OfRun(Verb):
 
   @classmethod
   def read(cls, args: list[str]) -> Self:
+    """The verb with its arguments; raises BadInput, also where its folder is no run's."""
     words, data, rest = iter(args), [], []
     for word in words:
       if word.startswith("--data."):
         data += [word, *itertools.islice(words, 0 if "=" in word else 1)]
       else:
         rest.append(word)
-    return dataclasses.replace(super().read(rest), data=tuple(data))
+    verb = dataclasses.replace(super().read(rest), data=tuple(data))
+    Workdir(verb.dir).check_begun()
+    return verb
 
   def source(self) -> Source | None:
     """The run's data as `run.load` takes them."""

@@ -68,6 +68,10 @@ class Workdir:
           f"{self.path}; name another folder"
         )
 
+  def check_begun(self) -> None:
+    """Raises BadInput unless the folder holds an experiment; imports none of its classes."""
+    self._saved()
+
   def config(self) -> Experiment:
     """The experiment whose folder this is, as it was last run.
 

@@ -1,97 +1,72 @@
-"""Judging samples against held-out real images: the verb score."""
+"""Judging samples against held-out real images."""
 
-import dataclasses
 import pathlib
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 
 from train.codes import generation as drawing
 from train.errors import BadInput
-from train.fields import field
 from train.images import judge, rejection
 from train.images.classify import in_batches
-from train.images.generating import Drawing
+from train.images.generating import load
+from train.images.verbs import Score
 from train.report import console
 from train.tables import table
 from train.task import reported
 from vqlab import features, generation, interop, metrics
 
 
-@dataclasses.dataclass(frozen=True)
-class Score(Drawing):
-  """Judge samples against held-out real images, as many for every fraction that is kept.
+def score(verb: Score) -> None:
+  """Prints how samples of every fraction that is kept compare with real images."""
+  done, generator = load(verb)
+  if not generator.num_classes:
+    raise BadInput(f"{verb.dir}: its prior knows no classes to be recognized")
+  height, width, _ = done.about["image_shape"]
+  if verb.judge_size > min(height, width):
+    raise BadInput(f"--judge_size is {verb.judge_size}; images are {height}x{width}")
+  train, held_out = done.splits["train"], reported(done.splits)
+  classifier = rejection.load_classifier(verb.classifier, done.about)
+  features_of = _inception(verb.inception) if verb.inception else classifier.features
 
-  FID, precision and recall are taken in the features of the classifier, or of Inception-v3.
+  labels = np.arange(verb.num, dtype=np.int32) % generator.num_classes
+  drawn_labels = rejection.draws(labels, min(verb.keep))
+  console.print(f"drawing {len(drawn_labels):,} samples ...")
+  key = jax.random.key(verb.seed)
+  drawn = drawing.draw(generator, key, drawn_labels, **verb.options()).outputs
+  logits = classifier.logits(drawn)
+  scores = np.asarray(generation.class_scores(logits, drawn_labels))
 
-  The class asked for is judged by a regression on real images, IS by the classifier's classes.
-  """
-
-  classifier: pathlib.Path = tyro.MISSING
-  """Folder of a classifier's run."""
-  keep: tuple[float, ...] = field((1.0, 0.5, 0.25), least=0.001, most=1)
-  """Fractions: of what is drawn for a class, what the classifier recognizes best."""
-  num: int = field(1000, least=10)
-  """Samples that are kept; at most as many held-out images are compared with."""
-  inception: pathlib.Path | None = None
-  """Weights of the Inception-v3 for FID: a state dict as .npz, or as .pth where torch is there."""
-  accuracy_steps: int = field(0, least=0)
-  """Steps of a classifier trained on the samples and tested on real images (CAS); 0: none."""
-  judge_size: int = field(8, least=1)
-  """Side to which images are shrunk for the regression that judges classes."""
-
-  def run(self) -> None:
-    if not self.keep:
-      raise BadInput("--keep is empty; give at least one fraction, such as 1")
-    done, generator = self.load()
-    if not generator.num_classes:
-      raise BadInput(f"{self.dir}: its prior knows no classes to be recognized")
-    height, width, _ = done.about["image_shape"]
-    if self.judge_size > min(height, width):
-      raise BadInput(f"--judge_size is {self.judge_size}; images are {height}x{width}")
-    train, held_out = done.splits["train"], reported(done.splits)
-    classifier = rejection.load_classifier(self.classifier, done.about)
-    features_of = _inception(self.inception) if self.inception else classifier.features
-
-    labels = np.arange(self.num, dtype=np.int32) % generator.num_classes
-    drawn_labels = rejection.draws(labels, min(self.keep))
-    console.print(f"drawing {len(drawn_labels):,} samples ...")
-    key = jax.random.key(self.seed)
-    drawn = drawing.draw(generator, key, drawn_labels, **self.options()).outputs
-    logits = classifier.logits(drawn)
-    scores = np.asarray(generation.class_scores(logits, drawn_labels))
-
-    real = held_out.read(np.arange(min(len(held_out), self.num)), None)
-    real_features = features_of(real["image"])
-    sets = {
-      f"keep {keep:g}": rejection.select(scores, drawn_labels, labels, keep)
-      for keep in sorted(self.keep, reverse=True)
-    }
-    lines = table(
-      f"{self.num} samples a line against {len(real_features)} held-out images",
-      *("samples", "class, by judge", "FID", "IS", "precision", "recall"),
-      *(["CAS top 1"] if self.accuracy_steps else []),
-    )
-    regression = judge.Judge(train, held_out, size=self.judge_size)
-    for name, kept in sets.items():
-      accuracy = regression.sample_accuracy(drawn[kept], labels)
-      figures = _compare(real_features, features_of(drawn[kept]), logits[kept])
-      if self.accuracy_steps:
-        result = features.classification_accuracy_score(
-          jax.random.key(0),
-          *map(jnp.asarray, (drawn[kept], labels, real["image"], real["label"])),
-          model=classifier.model,
-          num_steps=self.accuracy_steps,
-        )
-        figures.append(f"{float(result.top1):.1%}")
-      lines.add_row(name, f"{accuracy:.1%}", *figures)
-    # What real images score: the best that can be expected.
-    figures = _compare(real_features, real_features, classifier.logits(real["image"]))[:2]
-    lines.add_row("held-out", f"{regression.accuracy:.1%}", *figures)
-    console.print(lines)
+  real = held_out.read(np.arange(min(len(held_out), verb.num)), None)
+  real_features = features_of(real["image"])
+  sets = {
+    f"keep {keep:g}": rejection.select(scores, drawn_labels, labels, keep)
+    for keep in sorted(verb.keep, reverse=True)
+  }
+  lines = table(
+    f"{verb.num} samples a line against {len(real_features)} held-out images",
+    *("samples", "class, by judge", "FID", "IS", "precision", "recall"),
+    *(["CAS top 1"] if verb.accuracy_steps else []),
+  )
+  regression = judge.Judge(train, held_out, size=verb.judge_size)
+  for name, kept in sets.items():
+    accuracy = regression.sample_accuracy(drawn[kept], labels)
+    figures = _compare(real_features, features_of(drawn[kept]), logits[kept])
+    if verb.accuracy_steps:
+      result = features.classification_accuracy_score(
+        jax.random.key(0),
+        *map(jnp.asarray, (drawn[kept], labels, real["image"], real["label"])),
+        model=classifier.model,
+        num_steps=verb.accuracy_steps,
+      )
+      figures.append(f"{float(result.top1):.1%}")
+    lines.add_row(name, f"{accuracy:.1%}", *figures)
+  # What real images score: the best that can be expected.
+  figures = _compare(real_features, real_features, classifier.logits(real["image"]))[:2]
+  lines.add_row("held-out", f"{regression.accuracy:.1%}", *figures)
+  console.print(lines)
 
 
 def _compare(real: np.ndarray, samples: np.ndarray, logits: np.ndarray) -> list[str]:
