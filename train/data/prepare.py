@@ -1,6 +1,7 @@
 """Preparing datasets: written once as ArrayRecord, then found again by name and content."""
 
 import contextlib
+import errno
 import filecmp
 import io
 import logging
@@ -15,6 +16,7 @@ import tensorflow_datasets as tfds
 from train.errors import BadInput
 
 _WHOLE = "dataset_info.json"  # TFDS writes it last
+_FULL = [os.strerror(n) for n in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
 
 
 def prepare(builder: type, config: Any, folder: str) -> pathlib.Path:
@@ -31,7 +33,7 @@ def prepare(builder: type, config: Any, folder: str) -> pathlib.Path:
     folder: where datasets are kept, see `data_dir`.
 
   Raises:
-    BadInput: what the dataset is made from can't be used.
+    BadInput: what the dataset is made from can't be used, or the disk is full.
   """
   root = data_dir(folder)
   parts = (builder.name, *([config.name] if config else []), str(builder.VERSION))
@@ -48,9 +50,17 @@ def prepare(builder: type, config: Any, folder: str) -> pathlib.Path:
     ) from error
   with beside as scratch, _quiet():
     making = builder(data_dir=scratch, config=config, file_format="array_record")
-    making.download_and_prepare(
-      download_config=tfds.download.DownloadConfig(try_download_gcs=False)
-    )
+    try:
+      making.download_and_prepare(
+        download_config=tfds.download.DownloadConfig(try_download_gcs=False)
+      )
+    except (OSError, RuntimeError) as error:  # the latter is ArrayRecord's
+      full = [reason for reason in _FULL if reason in str(error)]
+      if not full:
+        raise
+      raise BadInput(
+        f"data.dir: can't write to {root} ({full[0]}); make room, or set it to another folder"
+      ) from None
     final.parent.mkdir(parents=True, exist_ok=True)
     try:
       pathlib.Path(scratch, *parts).rename(final)

@@ -1,6 +1,9 @@
 """Prepared datasets: found by name, whole or not there, and clear words where they are not."""
 
+import errno
+import os
 import pathlib
+import resource
 import subprocess
 import sys
 
@@ -109,6 +112,25 @@ def test_interrupted_preparation_leaves_nothing_and_is_done_anew(tmp_path, monke
       prepare_numbers(tmp_path)
   assert not list(tmp_path.iterdir())
   assert prepare_numbers(tmp_path).is_dir()
+
+
+@pytest.mark.parametrize("full", ["at an example", "at a record"])
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, full):
+  """By a limit on the size of files, which the system tells in the same way."""
+
+  def no_space(self):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+  if full == "at an example":
+    monkeypatch.setattr(Numbers, "_generate_examples", no_space)
+  before = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (16, before[1]))
+  try:
+    with pytest.raises(BadInput, match=r"data\.dir: can't write to .* \((No space|File too)") as found:
+      prepare_numbers(tmp_path)
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+  assert "\n" not in str(found.value) and not list(tmp_path.iterdir())
 
 
 def test_what_is_in_the_way_is_named(tmp_path):
