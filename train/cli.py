@@ -2,8 +2,10 @@
 
 A verb is a frozen dataclass of its arguments with a method `run()`, in its subject's verbs.py; the
 table of them is in train/verbs.py. These files import nothing slow: JAX, and all that learns with
-it, takes more than a second, so `run` imports what does the work. `fit` also takes the fields of the experiment that its config file
-defines, by dotted path, and another class for a part: `--data Folder --data.path PHOTOS`.
+it, takes more than a second, so `run` imports what does the work.
+
+`fit` also takes the fields of the experiment that its config file defines, by dotted path, and
+another class for a part: `--data Folder --data.path PHOTOS`.
 """
 
 import contextlib

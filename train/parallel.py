@@ -43,9 +43,18 @@ def join(config: Parallel) -> None:
   print(f"process {jax.process_index()} of {jax.process_count()}", flush=True)
 
 
+def all_devices() -> list[jax.Device]:
+  """Those of all processes; raises BadInput where $JAX_PLATFORMS asks for what is not there."""
+  try:
+    return jax.devices()
+  except (RuntimeError, AssertionError) as error:  # JAX asserts that a GPU is found
+    reason = " ".join(str(error).split()) or "no such device; unset it to use what there is"
+    raise BadInput(f"JAX_PLATFORMS is {jax.config.jax_platforms!r}: {reason}") from None
+
+
 def make_mesh(config: Parallel) -> Mesh:
   """All the devices, or as many as the config asks for, along one axis."""
-  devices = jax.devices()
+  devices = all_devices()
   if config.devices > len(devices):
     raise BadInput(f"parallel.devices is {config.devices}; there are {len(devices)} devices")
   if config.devices and jax.process_count() > 1:

@@ -275,6 +275,7 @@ def load(folder: str | pathlib.Path, data: Source | None = None) -> Run:
     BadInput: the folder holds no experiment, none of its stages is finished, or its checkpoints
       are missing or another model's.
   """
+  parallel.all_devices()  # says what is wrong with them before anything needs one
   workdir = Workdir(folder)
   experiment = workdir.config()
   if data is not None:

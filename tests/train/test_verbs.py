@@ -283,6 +283,16 @@ def test_bad_input_is_one_line_status_2_and_nothing_written(
   assert not places["new"].exists() and everything() == before
 
 
+@pytest.mark.parametrize(("platform", "verb"), [("cuda", "evaluate"), ("nosuch", "fit")])
+def test_a_platform_without_devices_is_one_line(platform, verb, train, tiny_run, tmp_path):
+  if jax.default_backend() == "gpu":
+    pytest.skip("it has devices")
+  args = {"evaluate": [tiny_run], "fit": [TINY, "--workdir", tmp_path / "new"]}[verb]
+  status, _, err = train(verb, *args, JAX_PLATFORMS=platform)
+  assert status == 2 and err.startswith(f"error: JAX_PLATFORMS is '{platform}': "), err
+  assert err.count("\n") == 1 and not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize("damage", ["[]", "{}", '{"kind": "VQVAEExperiment"', ""])
 @pytest.mark.parametrize("name", ["config.json", "prior/done.json"])
 def test_damaged_records_are_named(name, damage, tiny_run, tmp_path, capsys, data_dir, monkeypatch):

@@ -126,11 +126,11 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, full)
   before = resource.getrlimit(resource.RLIMIT_FSIZE)
   resource.setrlimit(resource.RLIMIT_FSIZE, (16, before[1]))
   try:
-    with pytest.raises(BadInput, match=r"data\.dir: can't write to .* \((No space|File too)") as found:
+    with pytest.raises(BadInput, match=r"data\.dir: can't write to .* \((No space|File)") as error:
       prepare_numbers(tmp_path)
   finally:
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
-  assert "\n" not in str(found.value) and not list(tmp_path.iterdir())
+  assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
 
 
 def test_what_is_in_the_way_is_named(tmp_path):
