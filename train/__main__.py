@@ -1,5 +1,6 @@
 """python -m train VERB ...: the command line."""
 
+import errno
 import logging
 import os
 import sys
@@ -42,7 +43,7 @@ def main(args: list[str]) -> int:
 
     if args[0] not in VERBS:
       raise errors.BadInput(f"unknown verb {args[0]!r}; known: {', '.join(VERBS)}")
-    VERBS[args[0]].read(args[1:]).run()
+    VERBS[args[0]].read([_expanded(arg) for arg in args[1:]]).run()
     return errors.DONE
   except errors.BadInput as error:
     print(f"error: {error}", file=sys.stderr)
@@ -56,9 +57,20 @@ def main(args: list[str]) -> int:
   except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (Python flushes it on exit)
     return errors.DONE
+  except OSError as error:
+    if error.errno != errno.ENAMETOOLONG:
+      raise
+    print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+    return errors.BAD_INPUT
   except KeyboardInterrupt:
     print("interrupted; the same command continues from the last checkpoint", file=sys.stderr)
     return 130
+
+
+def _expanded(arg: str) -> str:
+  """An argument with a leading ~ as the home folder, where a shell has left it: quoted, after =."""
+  option, equals, value = arg.partition("=") if arg.startswith("--") else ("", "", arg)
+  return option + equals + os.path.expanduser(value)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The command line: what each verb writes and says, and one line for whatever can't be used."""
 
 import json
+import pathlib
 import shutil
 import subprocess
 import sys
@@ -171,6 +172,7 @@ print(sorted(slow & sys.modules.keys()))
   assert done.stderr == "error: nosuch holds no experiment: nosuch/config.json is missing\n"
 
 
+LONG = "n" * 300
 BAD = {
   "no such verb": (["fti"], "unknown verb 'fti'; known: fit, evaluate, sample, reconstruct"),
   "typo": (["fit", TINY, "--workdir", "{new}", "--tokenizer.steos", "3"], "did you mean --tokeni"),
@@ -244,6 +246,13 @@ BAD = {
   "top_p": (["sample", "{tiny}", "--top_p", "2"], "--top_p is 2.0; it must be at most 1"),
   "num": (["sample", "{tiny}", "--num", "0"], "--num is 0; it must be at least 1"),
   "no file": (["reconstruct", "{tiny}", "{empty}/x.png"], "{empty}/x.png: no such file"),
+  "a long name": (["fit", TINY, "--workdir", LONG], f"error: {LONG}: File name too long"),
+  "a long name's image": (["reconstruct", "{tiny}", LONG], f"error: {LONG}: File name too long"),
+  "home": (["evaluate", "~/no/run"], f"{pathlib.Path.home()}/no/run holds no experiment"),
+  "home after =": (
+    ["fit", TINY, "--workdir={new}", "--data=Folder", "--data.path=~/no"],
+    f"data.path: no folder '{pathlib.Path.home()}/no'",
+  ),
   "no picture": (["reconstruct", "{tiny}", "{broken}/b.png"], "{broken}/b.png: not an image"),
 }
 
