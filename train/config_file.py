@@ -7,6 +7,8 @@ import importlib.util
 import pathlib
 import re
 import sys
+import traceback
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -14,6 +16,7 @@ from train.config import Experiment, Log, Optimizer, Parallel, Source, Stage
 from train.errors import BadInput
 from train.fields import check, flatten, from_json, nearest, subclasses, to_json
 
+_SLIPS = (ImportError, AttributeError, NameError)
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
@@ -27,21 +30,11 @@ def load(config: str) -> Experiment:
     raise BadInput(
       f"no config {config!r}{nearest(path.stem, names)} (there are {', '.join(names)})"
     )
-  try:
-    module = _execute(path)
-    if not hasattr(module, "get_config"):
-      raise BadInput(f"{path} defines no get_config()")
+  module = _execute(path)
+  if not hasattr(module, "get_config"):
+    raise BadInput(f"{path} defines no get_config()")
+  with _explained(path):
     experiment = module.get_config()
-  except TypeError as error:
-    unknown = re.search(
-      r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error)
-    )
-    if not unknown:
-      raise
-    bases = (Experiment, Stage, Source, Optimizer, Log, Parallel)
-    named = [c for base in bases for c in subclasses(base) if c.__name__ == unknown[1]]
-    near = nearest(unknown[2], [f.name for c in named for f in dataclasses.fields(c)])
-    raise BadInput(f"{path}: {unknown[1]} has no field {unknown[2]!r}{near}") from None
   if not isinstance(experiment, Experiment):
     raise BadInput(f"{path}: get_config() returned {type(experiment).__name__}, not an Experiment")
   check(experiment)
@@ -54,8 +47,44 @@ def _execute(path: pathlib.Path) -> ModuleType:
   spec = importlib.util.spec_from_file_location(name, path)
   module = importlib.util.module_from_spec(spec)
   sys.modules[name] = module  # where tyro looks up what a class's annotations mean
-  spec.loader.exec_module(module)
+  with _explained(path):
+    spec.loader.exec_module(module)
   return module
+
+
+@contextlib.contextmanager
+def _explained(path: pathlib.Path) -> Iterator[None]:
+  """What a config file's own code raises becomes a line that says where.
+
+  A slip in the file needs no more; of all else the traceback, from the file on, is printed first.
+  """
+  try:
+    yield
+  except BadInput:
+    raise
+  except SyntaxError as error:
+    raise BadInput(f"{error.filename}, line {error.lineno}: {error.msg}") from None
+  except Exception as error:
+    own, said = str(path.absolute()), " ".join(str(error).split())
+    trace = error.__traceback__
+    while trace.tb_next and trace.tb_frame.f_code.co_filename != own:
+      trace = trace.tb_next
+    *_, (frame, line) = traceback.walk_tb(trace)
+    unknown = re.search(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", said)
+    if unknown:
+      near = nearest(unknown[2], _fields_of(unknown[1]))
+      said = f"{unknown[1]} has no field {unknown[2]!r}{near}"
+    elif not (frame.f_code.co_filename == own and isinstance(error, _SLIPS)):
+      traceback.print_exception(error.with_traceback(trace))
+      line, said = trace.tb_lineno, f"{type(error).__name__}: {said}"
+    raise BadInput(f"{path}, line {line}: {said}") from None
+
+
+def _fields_of(name: str) -> list[str]:
+  """The fields of the classes of a name that a config can be made of."""
+  bases = (Experiment, Stage, Source, Optimizer, Log, Parallel)
+  named = [c for base in bases for c in subclasses(base) if c.__name__ == name]
+  return [f.name for c in named for f in dataclasses.fields(c)]
 
 
 def saved(experiment: Experiment) -> dict[str, Any]:

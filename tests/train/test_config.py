@@ -313,6 +313,35 @@ def test_bad_config_files_are_named(tmp_path, text, message):
   assert str(error.value).endswith(message) and str(path) in str(error.value)
 
 
+@pytest.mark.parametrize(
+  ("text", "message"),
+  [
+    ("x = 1\nx = = 2", "line 2: invalid syntax"),
+    ("from train import config, nothing", "line 1: cannot import name 'nothing' from 'train'"),
+    ("import nowhere.at_all", "line 1: No module named 'nowhere'"),
+    ("import train\ntrain.nothing", "line 2: module 'train' has no attribute 'nothing'"),
+    ("def get_config():\n  return Experimnt()", "line 2: name 'Experimnt' is not defined"),
+  ],
+)
+def test_a_slip_in_a_config_file_is_one_line(tmp_path, capsys, text, message):
+  path = tmp_path / "mine.py"
+  path.write_text(text)
+  with pytest.raises(BadInput) as error:
+    config_file.load(str(path))
+  assert str(error.value).startswith(f"{path}, {message}"), error.value
+  assert "\n" not in str(error.value) and not capsys.readouterr().err
+
+
+def test_what_else_a_config_file_raises_keeps_its_traceback_from_there_on(tmp_path, capsys):
+  path = tmp_path / "mine.py"
+  path.write_text("import json\ndef get_config():\n  return json.loads('{')")
+  with pytest.raises(BadInput, match=f"^{path}, line 3: JSONDecodeError: Expecting"):
+    config_file.load(str(path))
+  trace = capsys.readouterr().err
+  assert trace.startswith(f'Traceback (most recent call last):\n  File "{path}", line 3')
+  assert "json/decoder.py" in trace and "config_file.py" not in trace
+
+
 def test_unknown_config_names_the_nearest():
   with pytest.raises(BadInput, match=r"no config 'digts'; did you mean digits\?"):
     config_file.load("digts")
