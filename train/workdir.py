@@ -33,8 +33,11 @@ class Workdir:
   def check(self, experiment: Experiment) -> None:
     """Raises BadInput unless the folder is new, empty, or holds this very experiment."""
     for part in (self.path, *self.path.parents):
-      if part.exists() and not part.is_dir():
-        raise BadInput(f"--workdir {self.path}: {part} is a file; it must be a folder or not exist")
+      if (part.exists() or part.is_symlink()) and not part.is_dir():
+        found = "a file" if part.exists() else "a link to nowhere"
+        raise BadInput(
+          f"--workdir {self.path}: {part} is {found}; it must be a folder or not exist"
+        )
     if not self.config_file.exists():
       foreign = [p.name for p in self.path.glob("*") if not p.name.startswith(".")]
       if foreign:
@@ -97,7 +100,7 @@ class Workdir:
     )
 
   def claim(self, experiment: Experiment, data: str, about: dict[str, Any]) -> None:
-    """Makes the folder this run's own, until the process ends.
+    """Makes the folder this run's own, until the process ends, unless it is done and read-only.
 
     Args:
       data: which data the run reads, so that it is never resumed on others.
@@ -110,7 +113,10 @@ class Workdir:
       self.path.mkdir(parents=True, exist_ok=True)
       self._lock = open(self.path / ".lock", "w")  # noqa: SIM115 (held until the process ends)
     except OSError as error:
-      raise BadInput(f"--workdir {self.path} can't be made: {error.strerror}") from None
+      if all(self.is_done(stage, experiment) for stage in experiment.stages):
+        self.check_data(data)
+        return  # there is nothing to write
+      raise BadInput(f"--workdir {self.path} can't be written: {error.strerror}") from None
     try:
       fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

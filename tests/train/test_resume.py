@@ -1,5 +1,6 @@
 """Killed, stopped, cut off, changed: what a run resumes from, and what it ends with."""
 
+import errno
 import json
 import os
 import re
@@ -129,6 +130,18 @@ def test_finished_runs_do_nothing_again(tiny_run, here):
   after = {p: p.stat().st_mtime_ns for p in tiny_run.rglob("*") if p.is_file()}
   changed = {p.name for p in after if before.get(p) != after[p]}
   assert changed <= {"config.json", ".lock"}
+
+
+def test_a_finished_run_that_can_only_be_read_is_seen_to_be_done(tiny_run, here, monkeypatch):
+  def refuse(*_, **__):
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+  monkeypatch.setattr("train.workdir.open", refuse, raising=False)
+  monkeypatch.setattr("train.workdir.write_json", refuse)
+  status, out, err = here("fit", TINY, "--workdir", tiny_run)
+  assert status == 0 and "prior: done (12 steps)" in out, err
+  status, _, err = here("fit", TINY, "--workdir", tiny_run, "--prior.steps", 14)
+  assert status == 2 and f"--workdir {tiny_run} can't be written: Read-only file system" in err
 
 
 def test_keeps_the_latest_and_the_best(tiny_run):

@@ -231,6 +231,10 @@ BAD = {
     ["fit", TINY, "--workdir", "{broken}/a.png/new"],
     "{broken}/a.png is a file",
   ),
+  "a link to nowhere": (
+    ["fit", TINY, "--workdir", "{link}/new"],
+    "{link} is a link to nowhere; it must be a folder or not exist",
+  ),
   "judge": (
     ["fit", TINY, "--workdir", "{new}", "--prior.judge_size", "64"],
     "prior: judge_size is 64; the images are 32x32, and they can only be shrunk",
@@ -262,9 +266,10 @@ def places(tmp_path_factory, tiny_run):
   root = tmp_path_factory.mktemp("places")
   (root / "empty").mkdir()
   (root / "broken").mkdir()
+  (root / "link").symlink_to("nowhere")
   Image.fromarray(np.zeros((32, 32), np.uint8)).save(root / "broken" / "a.png")
   (root / "broken" / "b.png").write_text("no picture")
-  return {"tiny": tiny_run, **{name: root / name for name in ("empty", "broken", "new")}}
+  return {"tiny": tiny_run, **{name: root / name for name in ("empty", "broken", "link", "new")}}
 
 
 @pytest.mark.parametrize("case", BAD)
