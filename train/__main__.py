@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 import warnings
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
 
@@ -37,7 +38,7 @@ def main(args: list[str]) -> int:
     print(HELP, end="")
     return errors.DONE if args else errors.BAD_INPUT
   logging.getLogger("absl").setLevel(logging.ERROR)
-  warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+  warnings.showwarning = show_warning
   try:
     from train.verbs import VERBS
 
@@ -65,6 +66,13 @@ def main(args: list[str]) -> int:
   except KeyboardInterrupt:
     print("interrupted; the same command continues from the last checkpoint", file=sys.stderr)
     return 130
+
+
+def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+  """Prints a warning in a line; of the compile cache the first alone: JAX has one a program."""
+  print(f"warning: {message}", file=sys.stderr)
+  if "persistent compilation cache" in str(message):
+    warnings.filterwarnings("ignore", ".*persistent compilation cache")
 
 
 def _expanded(arg: str) -> str:

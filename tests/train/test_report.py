@@ -1,15 +1,20 @@
 """What is written for people: lines of metrics, sheets, pictures; and the compile cache's sweep."""
 
+import errno
 import json
 import os
+import warnings
 import wave
 import zlib
 
+import jax
 import numpy as np
 import pytest
+from jax._src import compilation_cache, config
 from PIL import Image
 
 from train import compile_cache, report
+from train.__main__ import show_warning
 from train.files import write_json
 from train.loop import _Window
 
@@ -118,3 +123,18 @@ def test_torn_entries_neither_fail_nor_warn(tiny_run, train, tmp_path):
   assert status == 0 and not err
   # Each is gone, or was compiled and written anew (where that took long enough).
   assert all(compile_cache.is_whole(e.read_bytes()) for e in entries if e.exists())
+
+
+def test_a_compile_cache_that_cannot_be_written_warns_once(capsys, monkeypatch):
+  def full(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+  monkeypatch.setattr(compilation_cache, "put_executable_and_time", full)
+  monkeypatch.setattr(warnings, "showwarning", show_warning)
+  with warnings.catch_warnings(), config.persistent_cache_min_compile_time_secs(0.0):
+    warnings.simplefilter("always")
+    for value in range(2):
+      jax.jit(lambda value=value: jax.numpy.full(os.getpid(), value)).lower().compile()
+    warnings.warn("another", stacklevel=1)
+  err = capsys.readouterr().err.splitlines()
+  assert len(err) == 2 and "Error writing persistent compilation cache" in err[0], err
