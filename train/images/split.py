@@ -1,6 +1,7 @@
 """A split of a prepared dataset: images of one shape and labels, by index."""
 
 import io
+import pathlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -128,7 +129,10 @@ def open_splits(source: Images) -> dict[str, ImageSplit]:
     BadInput: a field of the source, or what it points to, can't be used.
   """
   folder = source.dataset()
-  builder = tfds.builder_from_directory(folder)
+  try:
+    builder = tfds.builder_from_directory(folder)
+  except Exception as error:  # of TFDS, protobuf and json, about what describes the dataset
+    raise _damaged(folder, error) from error
   info, dataset = builder.info, builder.info.full_name
   features = info.features
   features = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}
@@ -157,9 +161,12 @@ def open_splits(source: Images) -> dict[str, ImageSplit]:
       for which, found in records.items()
     }
   except RuntimeError as error:  # of ArrayRecord
-    raise BadInput(
-      f"{folder}: damaged ({' '.join(str(error).split())}); delete it and prepare it anew"
-    ) from error
+    raise _damaged(folder, error) from error
+
+
+def _damaged(folder: pathlib.Path, error: Exception) -> BadInput:
+  reason = " ".join(str(error).split())[:200]
+  return BadInput(f"{folder}: damaged ({reason}); delete it and prepare it anew")
 
 
 def _split_names(source: Images, info: Any, dataset: str) -> dict[str, str]:

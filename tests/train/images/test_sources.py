@@ -187,6 +187,16 @@ def test_dataset_without_images(tmp_path):
     outside(tmp_path).open()
 
 
+@pytest.mark.parametrize("damage", ["", "{}", "3"])
+@pytest.mark.parametrize("name", ["dataset_info.json", "features.json"])
+def test_a_dataset_whose_description_is_damaged_is_named(tmp_path, name, damage):
+  folder = write_dataset(tmp_path)
+  (folder / name).write_text(damage)
+  with pytest.raises(BadInput, match=f"^{folder}: damaged .*; delete it and prepare it") as raised:
+    outside(tmp_path).open()
+  assert "\n" not in str(raised.value)
+
+
 def test_damaged_dataset_is_named(tmp_path):
   for shard in write_dataset(tmp_path).glob("*train*"):
     shard.unlink()
