@@ -143,6 +143,8 @@ class Parallel:
   """How the training step is compiled: jit over a mesh, or pmap."""
   devices: int = field(0, least=0, may_vary=True)
   """Devices to use; 0: all."""
+  memory: float = field(0.0, least=0, may_vary=True)
+  """GiB of a device, which a stage's state and batch must fit in; 0: what the device tells."""
   distributed: bool = field(False, may_vary=True)
   """Join the other processes of a cluster; every worker runs the same command."""
   coordinator: str = field("", may_vary=True)

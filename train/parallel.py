@@ -6,6 +6,8 @@ first axis. In a run of several processes each holds its share of the global bat
 """
 
 import functools
+import math
+import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,7 +19,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from train.config import Parallel, TrainingStage
 from train.errors import BadInput
 from train.learn import State
-from train.task import Batch, Task
+from train.task import Batch, Task, batch_spec
 
 AXIS = "data"
 
@@ -76,6 +78,26 @@ def check_batch(mesh: Mesh, stage: TrainingStage, name: str) -> None:
         f"{name}.{field} is {size}, which {of} do not divide; "
         f"the nearest that they do is {max(1, round(size / shares)) * shares}"
       )
+
+
+def check_memory(mesh: Mesh, config: Parallel, task: Task, stage: TrainingStage, name: str) -> None:
+  """Raises BadInput where the state and a batch alone are more than a device can hold."""
+  device, here = mesh.local_devices[0], len(mesh.local_devices)
+  bytes_of = lambda tree: sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
+  state = bytes_of(abstract_state(task))
+  batch = bytes_of(batch_spec(task, max(stage.batch_size, stage.eval_batch_size))) // mesh.size
+  if config.memory:
+    most = config.memory * 2**30
+  elif device.platform == "cpu":  # all of them have the machine's
+    most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / here
+  else:
+    most = (device.memory_stats() or {}).get("bytes_limit", math.inf)
+  if state + batch > most:
+    state, batch, most = (f"{size / 2**30:,.1f}" for size in (state, batch, most))
+    raise BadInput(
+      f"{name}: its state takes {state} GiB and a batch {batch} GiB of each device's {most}; lower "
+      f"{name}.batch_size or the model's sizes, or set parallel.memory to what a device has"
+    )
 
 
 def wait_for_all(what: str) -> None:

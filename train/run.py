@@ -60,8 +60,10 @@ def plan(experiment: Experiment, about: dict[str, Any] | None = None) -> Plan:
   data, splits = data or experiment.data.prepare(), experiment.data.open()
   run = Run(experiment, {}, about or experiment.data.about(splits), lambda: splits)
   tasks = abstract_tasks(run)
-  for task in tasks.values():
+  for name, task in tasks.items():
     if isinstance(task, Task):
+      stage = experiment.stages[name]
+      parallel.check_memory(mesh, experiment.parallel, task, stage, name)
       task.examples()  # says what it can't use
   return Plan(run, data, mesh, tasks)
 
@@ -79,6 +81,8 @@ def abstract_tasks(run: Run) -> dict[str, Task | Work]:
         learned = jax.eval_shape(task.learned, parallel.abstract_state(task), task.context)
       except ValueError as error:  # a model that can't take these data or these fields
         raise BadInput(f"{name}: {error}") from None
+      except OverflowError as error:
+        raise BadInput(f"{name}: a size is too large ({error})") from None
     done = Finished(stage, task, learned, {})
     run = dataclasses.replace(run, stages=run.stages | {name: done})
   return {name: done.task for name, done in run.stages.items()}

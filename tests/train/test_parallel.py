@@ -1,8 +1,10 @@
 """One step, two compilers: 1 and 8 devices, 1 and 2 processes, jit and pmap agree."""
 
+import contextlib
 import pathlib
 import subprocess
 import sys
+import types
 
 import jax
 import numpy as np
@@ -198,3 +200,16 @@ def test_bad_device_counts_are_named():
       parallel.check_batch(mesh, stage, "tokenizer")
   with pytest.raises(BadInput, match=r"parallel.devices is 99; there are \d"):
     parallel.make_mesh(Parallel(devices=99))
+
+
+def test_what_a_device_cannot_hold_is_refused_unless_it_is_said_to_hold_more(data_dir):
+  tiny = experiment(data_dir, "float32")
+  task, stage = untrained(tiny)["tokenizer"], tiny.stages["tokenizer"]
+  for tells, holds in (({"bytes_limit": 2**20}, True), ({"bytes_limit": 99}, False), (None, True)):
+    device = types.SimpleNamespace(platform="gpu", memory_stats=lambda tells=tells: tells)
+    mesh = types.SimpleNamespace(local_devices=[device], size=1)
+    for config, enough in ((Parallel(), holds), (Parallel(memory=1), True)):
+      with contextlib.nullcontext() if enough else pytest.raises(BadInput, match="a batch"):
+        parallel.check_memory(mesh, config, task, stage, "tokenizer")
+  with pytest.raises(BadInput, match=r"^tokenizer: its .* of each device's 0\.0; lower"):
+    parallel.check_memory(one_device(), Parallel(memory=1e-9), task, stage, "tokenizer")

@@ -239,6 +239,27 @@ BAD = {
     ["fit", TINY, "--workdir", "{new}", "--prior.judge_size", "64"],
     "prior: judge_size is 64; the images are 32x32, and they can only be shrunk",
   ),
+  "a batch beyond memory": (
+    ["fit", TINY, "--workdir", "{new}", "--tokenizer.batch_size", "80000000000"],
+    "tokenizer: its state takes 0.0 GiB and a batch ",
+  ),
+  "a state beyond memory": (
+    [
+      "fit",
+      TINY,
+      "--workdir={new}",
+      "--tokenizer.codebook.num_codes",
+      "9" * 9,
+      "--dry_run",
+      "--parallel.memory",
+      "30",
+    ],
+    "tokenizer: its state takes 33.5 GiB and a batch 0.0 GiB of each device's 30.0; lower",
+  ),
+  "a size beyond 32 bits": (
+    ["fit", TINY, "--workdir", "{new}", "--tokenizer.codebook.num_codes", "100000000000"],
+    "tokenizer: a size is too large (Python integer 100000000000 out of bounds for int32)",
+  ),
   "float64": (
     ["fit", TINY, "--workdir", "{new}", "--tokenizer.dtype", "float64"],
     "tokenizer.dtype is float64; set JAX_ENABLE_X64=1 as well",
