@@ -26,7 +26,7 @@ class Workdir:
   """A run's folder. Making one touches nothing; `claim` does."""
 
   def __init__(self, path: str | pathlib.Path):
-    self.path = pathlib.Path(path)
+    self.path = pathlib.Path(path).expanduser()
     self.config_file = self.path / "config.json"
     self._lock: TextIO | None = None
 
@@ -114,7 +114,7 @@ class Workdir:
       self._lock = open(self.path / ".lock", "w")  # noqa: SIM115 (held until the process ends)
     except OSError as error:
       if all(self.is_done(stage, experiment) for stage in experiment.stages):
-        self.check_data(data)
+        self.check_data(experiment.data, data)
         return  # there is nothing to write
       raise BadInput(f"--workdir {self.path} can't be written: {error.strerror}") from None
     try:
