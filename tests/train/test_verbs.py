@@ -256,6 +256,10 @@ BAD = {
     ],
     "tokenizer: its state takes 33.5 GiB and a batch 0.0 GiB of each device's 30.0; lower",
   ),
+  "an image beyond all": (
+    ["fit", TINY, "--workdir", "{new}", "--data.image_size", "100000000000"],
+    "data.image_size is 100000000000; it must be at most 16384",
+  ),
   "a size beyond 32 bits": (
     ["fit", TINY, "--workdir", "{new}", "--tokenizer.codebook.num_codes", "100000000000"],
     "tokenizer: a size is too large (Python integer 100000000000 out of bounds for int32)",

@@ -29,7 +29,7 @@ class Images(Source):
   """Split that checkpoints are chosen by; empty: validation where there is one, otherwise test."""
   test_split: str = field("", may_vary=True)
   """Split that figures are reported on; empty: test, where eval_split is another."""
-  image_size: int | None = field(None, least=1)
+  image_size: int | None = field(None, least=1, most=2**14)
   """Side in pixels: the shorter side is resized to it and the centre square cut out. None: as the
   images are, which then must all be of one size."""
   channels: Literal[1, 3] | None = field(None)

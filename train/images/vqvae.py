@@ -58,7 +58,7 @@ class VQVAEStage(_ImageTokenizer):
   """Width of the convolutions."""
   residual_channels: int = field(256, least=1)
   """Width inside the residual blocks."""
-  num_downsamples: int = field(2, least=1)
+  num_downsamples: int = field(2, least=1, most=16)
   """Strided convolutions; each halves height and width."""
   codes_per_position: int = field(1, least=1)
   """Codes at each position of the latent map."""
@@ -73,7 +73,7 @@ class VQVAEStage(_ImageTokenizer):
 class VQVAE2Stage(_ImageTokenizer):
   """A hierarchy of code maps; the defaults are the paper's (arXiv 1906.00446) for ImageNet."""
 
-  downsamples: tuple[int, ...] = field((1, 2), least=1)
+  downsamples: tuple[int, ...] = field((1, 2), least=1, most=16)
   """One number a level, top first: how often it halves the map of the level below, or the image."""
 
   def network(self, **common: Any) -> vqvae2.VQVAE2:
