@@ -178,9 +178,10 @@ def test_one_model_a_device_under_shard_map():
   images = jax.random.normal(jax.random.key(0), (devices, 16, 4))
   labels = jax.random.randint(jax.random.key(1), (devices, 16), 0, 3)
   model = features.LinearClassifier(num_classes=3)
+  optimizer = optax.chain(optax.add_noise(0.1, 0.5, 0), optax.sgd(0.5))  # whose state has a key
   fit = functools.partial(
     features.fit_classifier, jax.random.key(2), model,
-    num_steps=5, batch_size=16, optimizer=optax.sgd(0.5),
+    num_steps=5, batch_size=16, optimizer=optimizer,
   )  # fmt: skip
   mesh = jax.make_mesh((devices,), ("data",), (jax.sharding.AxisType.Auto,))
   mapped = jax.shard_map(

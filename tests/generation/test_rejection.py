@@ -71,3 +71,5 @@ def test_bad_input():
     generation.class_scores(jnp.zeros((3, 2)), jnp.zeros(2, jnp.int32))
   with pytest.raises(ValueError, match=r"labels run from -1 to 0; they must be in \[0, 2\)"):
     generation.class_scores(jnp.zeros((2, 2)), jnp.array([0, -1]))
+  scores = jax.jit(generation.class_scores)(jnp.zeros((3, 2)), jnp.array([0, -1, 2]))
+  assert np.isnan(scores).tolist() == [False, True, True]

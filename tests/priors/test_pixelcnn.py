@@ -180,7 +180,7 @@ BAD_INPUTS = {
   "cond rank": ({"num_classes": 4}, (2, 3, 3), (2, 1), r"cond is int32\[2, 1\]"),
   "map shape": ({"map_shape": (4, 4)}, (2, 3, 3), None, r"\[2, 3, 3\]; with map_shape=\(4, 4\)"),
   "classes": ({"num_classes": -1}, (2, 3, 3), None, "num_classes is -1"),
-  "dropout": ({"dropout": 1.5}, (2, 3, 3), None, "dropout 1.5"),
+  "dropout": ({"dropout": 1.5}, (2, 3, 3), None, "dropout is 1.5"),
   "even kernel": ({"kernel_size": 4}, (2, 3, 3), None, "kernel_size is 4"),
 }
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from vqlab import quantize
+from vqlab.quantize import nearest
 
 N, K, D = 96, 37, 5
 
@@ -149,7 +150,11 @@ def test_vectors_that_are_not_finite_get_the_index_0(z, codebook):
 def test_far_from_the_origin(mean, spread):
   rng = np.random.default_rng(0)
   z, codebook = ((mean + spread * rng.normal(size=(n, 64))).astype(np.float32) for n in (1000, 256))
-  np.testing.assert_array_equal(quantize.assign(z, codebook), brute_force(z, codebook))
+  expected = brute_force(z, codebook)
+  np.testing.assert_array_equal(quantize.assign(z, codebook), expected)
+  for bad in (np.nan, np.inf):
+    with_bad = np.concatenate([np.full((1, 64), bad, np.float32), codebook])
+    np.testing.assert_array_equal(quantize.assign(z, with_bad), expected + 1)
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
@@ -190,6 +195,14 @@ def test_exported_with_a_symbolic_batch(z, codebook):
   )
   for x in (z, z[:1]):
     np.testing.assert_array_equal(call.call(x, codebook).indices, quantize.assign(x, codebook))
+
+
+def test_the_bias_in_the_product_and_after_it(z, codebook):
+  flat = z.reshape(-1, D)
+  linear = lambda e: jnp.concatenate([-e, 0.5 * jnp.sum(e * e, axis=1, keepdims=True)], axis=1)
+  for inside in (True, False):
+    got = nearest._argmin(flat, codebook, linear, 7, inside)
+    np.testing.assert_array_equal(got, brute_force(flat, codebook))
 
 
 def test_one_codebook_a_device():

@@ -96,12 +96,13 @@ def decode(model: nn.Module, params: dict, content: jax.Array, style: jax.Array)
   """The expected observation [..., *shape] of contents [..., C] and styles [..., S].
 
   Raises:
-    ValueError: the sizes are not the model's, `content_dim` and `style_dim`.
+    ValueError: the sizes are not the model's `content_dim` and `style_dim`, where it tells them.
   """
   content, style = jnp.asarray(content), jnp.asarray(style)
-  found, expected = (content.shape[-1], style.shape[-1]), (model.content_dim, model.style_dim)
-  if found != expected:
-    raise ValueError(f"content and style have {found} dimensions; the model's have {expected}")
+  found = content.shape[-1], style.shape[-1]
+  told = getattr(model, "content_dim", found[0]), getattr(model, "style_dim", found[1])
+  if found != told:
+    raise ValueError(f"content and style have {found} dimensions; the model's have {told}")
   lead = jnp.broadcast_shapes(content.shape[:-1], style.shape[:-1])
   flat = lambda z: jnp.broadcast_to(z, (*lead, z.shape[-1])).reshape(-1, z.shape[-1])
   decoded = model.apply({"params": params}, flat(content), flat(style), method="decode")

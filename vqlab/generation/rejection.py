@@ -18,7 +18,8 @@ def class_scores(logits: jax.Array, labels: jax.Array) -> jax.Array:
   """log p(label | image) by a classifier: [N, classes], int[N] -> [N].
 
   Raises:
-    ValueError: the shapes do not agree, or a label is no class (as far as they are known).
+    ValueError: the shapes do not agree, or a label is no class (under `jit`, where labels can't be
+      looked at, its score is NaN).
   """
   if logits.ndim != 2 or labels.shape != logits.shape[:1]:
     raise ValueError(
@@ -27,7 +28,9 @@ def class_scores(logits: jax.Array, labels: jax.Array) -> jax.Array:
     )
   checks.integers_in_range("class_scores: labels", labels, logits.shape[1])
   log_p = jax.nn.log_softmax(logits.astype(at_least_float32(logits.dtype)))
-  return jnp.take_along_axis(log_p, labels.astype(jnp.int32)[:, None], axis=-1)[:, 0]
+  labels = labels.astype(jnp.int32)
+  scores = jnp.take_along_axis(log_p, labels[:, None], axis=-1, mode="fill")[:, 0]
+  return jnp.where(labels < 0, jnp.nan, scores)
 
 
 def keep_best(scores: jax.Array, labels: jax.Array | None, *, fraction: float) -> jax.Array:

@@ -13,11 +13,12 @@ def vary_like(inputs: Any, carry: Any) -> Any:
   own need it as well: `shard_map` sums the gradients of those that are the same on all of them.
 
   Args:
-    inputs, carry: pytrees of arrays; of the inputs keys, too, but none that is empty.
+    inputs, carry: pytrees of arrays, of the inputs none empty; the carry's keys stay as they are.
   """
+  is_key = lambda x: jnp.issubdtype(jnp.result_type(x), jax.dtypes.prng_key)
   nothing = jnp.int32(0)
   for x in jax.tree.leaves(inputs):
-    x = jnp.asarray(x)
-    data = jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x
+    data = jax.random.key_data(x) if is_key(x) else jnp.asarray(x)
     nothing += jnp.where(data.reshape(-1)[0].astype(bool), jnp.int32(0), jnp.int32(0))
-  return jax.tree.map(lambda x: x + nothing.astype(x.dtype), carry)
+  vary = lambda x: x if is_key(x) else x + nothing.astype(jnp.result_type(x))
+  return jax.tree.map(vary, carry)

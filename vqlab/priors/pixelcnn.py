@@ -36,6 +36,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
+from vqlab.nn import checks
 from vqlab.nn.causal import CausalConv, shift_down, shift_right
 from vqlab.nn.dense import Dense, product
 from vqlab.priors.conditions import Conditions
@@ -148,20 +149,18 @@ class PixelCNN(nn.Module):
 
   def __post_init__(self) -> None:
     # Not later: Linen makes tuples of lists inside of `init`, and outside no list can be hashed.
-    if not isinstance(self.map_shape, tuple | None):
+    shape = self.map_shape
+    if shape is not None and not (isinstance(shape, tuple) and len(shape) == 2):
       raise ValueError(f"map_shape is {self.map_shape!r}; it must be a tuple (H, W) or None")
     super().__post_init__()
 
   def setup(self) -> None:
     K, G, C, L = self.num_codes, self.codes_per_position, self.channels, self.num_layers
     for name in ("num_codes", "codes_per_position", "channels", "num_layers", "hidden"):
-      if getattr(self, name) < 1:
-        raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-    if self.num_classes < 0 or not 0 <= self.dropout < 1:
-      raise ValueError(
-        f"num_classes is {self.num_classes} and dropout {self.dropout}; they must be at least 0, "
-        "and dropout below 1"
-      )
+      checks.whole_number(name, getattr(self, name), least=1)
+    checks.whole_number("num_classes", self.num_classes, least=0)
+    if not 0 <= self.dropout < 1:
+      raise ValueError(f"dropout is {self.dropout}; it must be in [0, 1)")
     if self.kernel_size < 3 or self.kernel_size % 2 == 0:
       raise ValueError(f"kernel_size is {self.kernel_size}; it must be odd and at least 3")
     dtype = self._compute_dtype
