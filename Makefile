@@ -20,7 +20,8 @@ test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "slow and not gpu"
 
 # The tests on the lowest versions that pyproject.toml allows, then on the newest there are, each in
-# a virtual environment of its own. No constraints.txt: uv resolves them.
+# a virtual environment of its own. No constraints.txt: uv resolves them. (XLA's log is off: before
+# jaxlib 0.10.2 it has a harmless line for every program that is read from a cache.)
 test-versions:
 	@for wanted in lowest-direct highest; do \
 	  env=$(VENV)-$$wanted; \
@@ -28,7 +29,8 @@ test-versions:
 	    || exit 1; \
 	  $$env/bin/uv pip install --quiet --python $$env/bin/python --upgrade --resolution $$wanted \
 	    -e ".[train,dev]" || exit 1; \
-	  echo "$$wanted versions:"; $$env/bin/python -m pytest -n $(WORKERS) --dist loadfile || exit 1; \
+	  echo "the tests on $$wanted versions"; \
+	  TF_CPP_MIN_LOG_LEVEL=3 $$env/bin/python -m pytest -n $(WORKERS) --dist loadfile || exit 1; \
 	done
 
 lint: $(VENV)/.dev

@@ -63,6 +63,9 @@ def main(args: list[str]) -> int:
       raise
     print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
     return errors.BAD_INPUT
+  except MemoryError as error:
+    print(f"failed: out of memory: {' '.join(str(error).split())}", file=sys.stderr)
+    return errors.FAILED
   except KeyboardInterrupt:
     print("interrupted; the same command continues from the last checkpoint", file=sys.stderr)
     return 130

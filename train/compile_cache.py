@@ -24,15 +24,17 @@ def enable() -> None:
   chosen = os.environ.get("JAX_COMPILATION_CACHE_DIR")
   if chosen == "":
     return
-  folder = pathlib.Path(chosen) if chosen else pathlib.Path.home() / ".cache" / "vqlab" / "jax"
+  folder = pathlib.Path(chosen or "~/.cache/vqlab/jax").expanduser()
   if "://" not in str(chosen):
     try:
       folder.mkdir(parents=True, exist_ok=True)
       sweep(folder)
     except OSError as error:
       warnings.warn(f"no compile cache in {folder}: {error.strerror}", stacklevel=2)
+      jax.config.update("jax_compilation_cache_dir", None)
       return
-  jax.config.update("jax_compilation_cache_dir", chosen or str(folder))
+    chosen = str(folder)
+  jax.config.update("jax_compilation_cache_dir", chosen)
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 

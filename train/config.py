@@ -78,7 +78,7 @@ class Optimizer:
 class Stage:
   """What every stage has."""
 
-  batch_size: int = field(128, least=1)
+  batch_size: int = field(128, least=1, most=2**31 - 1)
   """Examples a step, over all devices."""
 
   def make(self, run: "Run") -> "Task | Work":
@@ -104,11 +104,11 @@ def _adam() -> Optimizer:
 class TrainingStage(Stage):
   """What every stage that trains has."""
 
-  steps: int = field(1000, least=1, may_vary=True)
+  steps: int = field(1000, least=1, most=2**31 - 1, may_vary=True)
   """Training steps; a finished run continues when they are raised."""
   accumulate: int = field(1, least=1, may_vary=True)
   """Parts of a batch whose gradients are added up: the same step in less memory."""
-  eval_batch_size: int = field(0, least=0, may_vary=True)
+  eval_batch_size: int = field(0, least=0, most=2**31 - 1, may_vary=True)
   """Examples evaluated at once, over all devices; 0: batch_size."""
   eval_every: int = field(1000, least=1, may_vary=True)
   """Steps between evaluations on the held-out split; the last step has one, too."""

@@ -62,13 +62,15 @@ def _explained(path: pathlib.Path) -> Iterator[None]:
     yield
   except BadInput:
     raise
-  except SyntaxError as error:
-    raise BadInput(f"{error.filename}, line {error.lineno}: {error.msg}") from None
   except Exception as error:
     own, said = str(path.absolute()), " ".join(str(error).split())
+    if isinstance(error, SyntaxError) and error.filename == own:
+      raise BadInput(f"{path}, line {error.lineno}: {error.msg}") from None
     trace = error.__traceback__
-    while trace.tb_next and trace.tb_frame.f_code.co_filename != own:
+    while trace and trace.tb_frame.f_code.co_filename != own:
       trace = trace.tb_next
+    if trace is None:  # none of its code ran, as of a get_config that takes arguments
+      raise BadInput(f"{path}: {said}") from None
     *_, (frame, line) = traceback.walk_tb(trace)
     unknown = re.search(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", said)
     if unknown:

@@ -42,6 +42,7 @@ def join(config: Parallel) -> None:
       f"the processes did not come together ({str(error).strip().splitlines()[0]}); set "
       "parallel.coordinator, parallel.num_processes and parallel.process_id on every one"
     ) from None
+  all_devices()
   print(f"process {jax.process_index()} of {jax.process_count()}", flush=True)
 
 
@@ -93,10 +94,11 @@ def check_memory(mesh: Mesh, config: Parallel, task: Task, stage: TrainingStage,
   else:
     most = (device.memory_stats() or {}).get("bytes_limit", math.inf)
   if state + batch > most:
+    field = "eval_batch_size" if stage.eval_batch_size > stage.batch_size else "batch_size"
     state, batch, most = (f"{size / 2**30:,.1f}" for size in (state, batch, most))
     raise BadInput(
       f"{name}: its state takes {state} GiB and a batch {batch} GiB of each device's {most}; lower "
-      f"{name}.batch_size or the model's sizes, or set parallel.memory to what a device has"
+      f"{name}.{field} or the model's sizes, or set parallel.memory to what a device has"
     )
 
 

@@ -81,7 +81,7 @@ def abstract_tasks(run: Run) -> dict[str, Task | Work]:
         learned = jax.eval_shape(task.learned, parallel.abstract_state(task), task.context)
       except ValueError as error:  # a model that can't take these data or these fields
         raise BadInput(f"{name}: {error}") from None
-      except OverflowError as error:
+      except (OverflowError, MemoryError) as error:
         raise BadInput(f"{name}: a size is too large ({error})") from None
     done = Finished(stage, task, learned, {})
     run = dataclasses.replace(run, stages=run.stages | {name: done})
@@ -108,7 +108,7 @@ def fit(experiment: Experiment, folder: str | pathlib.Path) -> Run:
   workdir = Workdir(folder)
   workdir.check(experiment)
   planned = plan(experiment, workdir.about())
-  run = dataclasses.replace(planned.run, folder=str(folder))
+  run = dataclasses.replace(planned.run, folder=str(workdir.path))
   _claim(workdir, experiment, planned)
   stop, first = loop.StopRequest(), jax.process_index() == 0
   try:
@@ -300,7 +300,7 @@ def load(folder: str | pathlib.Path, data: Source | None = None) -> Run:
   about = workdir.about()
   if about is None:  # of version 0.1
     about = experiment.data.about(opened())
-  run = Run(experiment, {}, about, opened, str(folder))
+  run = Run(experiment, {}, about, opened, str(workdir.path))
   for name in names:
     done = _result(workdir, run, name, make(run, name))
     run = dataclasses.replace(run, stages=run.stages | {name: done})

@@ -342,6 +342,17 @@ def test_what_else_a_config_file_raises_keeps_its_traceback_from_there_on(tmp_pa
   assert "json/decoder.py" in trace and "config_file.py" not in trace
 
 
+def test_what_only_looks_like_a_slip_of_a_config_file(tmp_path, capsys):
+  path = tmp_path / "mine.py"
+  path.write_text("def get_config(name):\n  pass")
+  with pytest.raises(BadInput, match=rf"^{path}: get_config\(\) missing 1 required"):
+    config_file.load(str(path))
+  assert not capsys.readouterr().err
+  path.write_text("import ast\ndef get_config():\n  return ast.literal_eval('1 +')")
+  with pytest.raises(BadInput, match=f"^{path}, line 3: SyntaxError: invalid syntax"):
+    config_file.load(str(path))
+
+
 def test_unknown_config_names_the_nearest():
   with pytest.raises(BadInput, match=r"no config 'digts'; did you mean digits\?"):
     config_file.load("digts")

@@ -138,3 +138,15 @@ def test_a_compile_cache_that_cannot_be_written_warns_once(capsys, monkeypatch):
     warnings.warn("another", stacklevel=1)
   err = capsys.readouterr().err.splitlines()
   assert len(err) == 2 and "Error writing persistent compilation cache" in err[0], err
+
+
+def test_without_a_place_for_it_there_is_no_compile_cache(tmp_path, monkeypatch):
+  (tmp_path / "file").touch()
+  monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "file"))
+  before = jax.config.jax_compilation_cache_dir
+  try:
+    with pytest.warns(UserWarning, match="no compile cache in .*file: File exists"):
+      compile_cache.enable()
+    assert jax.config.jax_compilation_cache_dir is None  # or JAX would warn of it again
+  finally:
+    jax.config.update("jax_compilation_cache_dir", before)

@@ -240,8 +240,12 @@ BAD = {
     "prior: judge_size is 64; the images are 32x32, and they can only be shrunk",
   ),
   "a batch beyond memory": (
-    ["fit", TINY, "--workdir", "{new}", "--tokenizer.batch_size", "80000000000"],
+    ["fit", TINY, "--workdir", "{new}", "--tokenizer.batch_size", "2000000000"],
     "tokenizer: its state takes 0.0 GiB and a batch ",
+  ),
+  "an evaluation beyond memory": (
+    ["fit", TINY, "--workdir", "{new}", "--tokenizer.eval_batch_size", "2000000000"],
+    "GiB of each device's",
   ),
   "a state beyond memory": (
     [

@@ -36,7 +36,7 @@ class Drawing(OfRun):
 class Sample(Drawing):
   """Draw images from a run's priors; writes a sheet of them, and their codes."""
 
-  num: int = field(64, least=1)
+  num: int = field(64, least=1, most=2**31 - 1)
   """How many images are drawn."""
   label: str | None = None
   """The class, by name or number; all classes in turn where it is not given."""
@@ -80,7 +80,7 @@ class Redraw(Drawing):
 
   images: Images = tyro.MISSING
   """PNG or JPEG files, resized and cropped to the size of the run's images."""
-  num: int = field(4, least=1)
+  num: int = field(4, least=1, most=2**31 - 1)
   """Versions of each picture."""
   label: str | None = None
   """The class of the pictures, where the prior knows classes."""
@@ -131,7 +131,7 @@ class Score(Drawing):
   """Folder of a classifier's run."""
   keep: tuple[float, ...] = field((1.0, 0.5, 0.25), least=0.001, most=1)
   """Fractions: of what is drawn for a class, what the classifier recognizes best."""
-  num: int = field(1000, least=10)
+  num: int = field(1000, least=10, most=2**31 - 1)
   """Samples that are kept; at most as many held-out images are compared with."""
   inception: pathlib.Path | None = None
   """Weights of the Inception-v3 for FID: a state dict as .npz, or as .pth where torch is there."""
