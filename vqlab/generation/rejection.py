@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vqlab.nn import at_least_float32, checks
+from vqlab.metrics.likelihood import log_likelihood
+from vqlab.nn import checks
 
 
 def class_scores(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -27,10 +28,7 @@ def class_scores(logits: jax.Array, labels: jax.Array) -> jax.Array:
       "[N, classes] and [N]"
     )
   checks.integers_in_range("class_scores: labels", labels, logits.shape[1])
-  log_p = jax.nn.log_softmax(logits.astype(at_least_float32(logits.dtype)))
-  labels = labels.astype(jnp.int32)
-  scores = jnp.take_along_axis(log_p, labels[:, None], axis=-1, mode="fill")[:, 0]
-  return jnp.where(labels < 0, jnp.nan, scores)
+  return log_likelihood(logits, labels)
 
 
 def keep_best(scores: jax.Array, labels: jax.Array | None, *, fraction: float) -> jax.Array:

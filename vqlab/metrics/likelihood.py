@@ -10,6 +10,14 @@ from vqlab.metrics.sums import Total, broadcast_mask, total
 from vqlab.nn.dtypes import at_least_float32
 
 
+def log_likelihood(logits: jax.Array, codes: jax.Array) -> jax.Array:
+  """log p(code) in nats: [..., K], int[...] -> [...], float32 at least; NaN of what is no code."""
+  codes = codes.astype(jnp.int32)[..., None]
+  log_p = jax.nn.log_softmax(logits.astype(at_least_float32(logits.dtype)))
+  found = jnp.take_along_axis(log_p, codes, axis=-1, mode="fill")
+  return jnp.where(codes < 0, jnp.nan, found)[..., 0]
+
+
 def negative_log_likelihood(
   logits: jax.Array, codes: jax.Array, *, mask: jax.Array | None = None
 ) -> Total:
@@ -33,9 +41,7 @@ def negative_log_likelihood(
     counts &= broadcast_mask("negative_log_likelihood", mask, codes.shape)
   # Before the softmax: the gradient of a masked NaN must be 0 as well.
   logits, codes = jnp.where(counts[..., None], logits, 0), jnp.where(counts, codes, 0)
-  log_p = jax.nn.log_softmax(logits.astype(at_least_float32(logits.dtype)))
-  nats = -jnp.take_along_axis(log_p, codes[..., None], axis=-1)[..., 0]
-  return total(nats, mask=counts)
+  return total(-log_likelihood(logits, codes), mask=counts)
 
 
 def bits_per_dim(

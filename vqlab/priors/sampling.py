@@ -25,6 +25,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import ArrayLike, DTypeLike
 
+from vqlab.metrics.likelihood import log_likelihood
 from vqlab.nn import checks
 from vqlab.nn.varying import vary_like
 
@@ -138,14 +139,7 @@ def log_prob(
 
 @partial(jax.jit, static_argnums=0)
 def _log_prob(model: nn.Module, params: dict, codes: jax.Array, cond: PyTree) -> jax.Array:
-  return _of_codes(model.apply({"params": params}, codes, cond, method="logits"), codes)
-
-
-def _of_codes(logits: jax.Array, codes: jax.Array) -> jax.Array:
-  """[..., K], [...] -> log-probabilities [...]; NaN of what is no code."""
-  codes = codes.astype(jnp.int32)[..., None]
-  log_probs = jnp.take_along_axis(jax.nn.log_softmax(logits), codes, axis=-1, mode="fill")
-  return jnp.where(codes < 0, jnp.nan, log_probs)[..., 0]
+  return log_likelihood(model.apply({"params": params}, codes, cond, method="logits"), codes)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3, 4, 5))
@@ -200,7 +194,7 @@ def _sample(
       keep = jax.lax.dynamic_slice(mask, at, drawn.shape)
       drawn = jnp.where(keep, old, drawn)
     if with_log_probs:
-      found = _of_codes(told, drawn[:, 0, 0])[:, None, None]
+      found = log_likelihood(told, drawn[:, 0, 0])[:, None, None]
       log_probs = jax.lax.dynamic_update_slice(log_probs, found, at)
     return jax.lax.dynamic_update_slice(codes, drawn, at), log_probs
 
