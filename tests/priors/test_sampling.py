@@ -39,7 +39,7 @@ def draw(probs, count=20_000, **options):
   return np.bincount(codes[:, 1], minlength=4) / count
 
 
-@pytest.mark.parametrize("shape", [(64, 8, 8), (8, 3, 4, 3)])
+@pytest.mark.parametrize("shape", [(16, 8, 8), (8, 3, 4, 3)])
 def test_cached_and_naive_codes_are_the_same(shape, prior, x64):
   model, params, _, cond = prior(shape, num_classes=3, num_layers=2)
   cached, naive = (
