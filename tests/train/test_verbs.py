@@ -3,8 +3,6 @@
 import json
 import pathlib
 import shutil
-import subprocess
-import sys
 import zipfile
 
 import jax
@@ -12,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.train.conftest import ROOT, TINY, lines
+from tests.train.conftest import TINY, lines
 from train import run
 from train.codes.tokenizer import TokenizerStage
 from train.errors import BadInput
@@ -136,40 +134,6 @@ def test_dry_run_writes_nothing(train, tmp_path):
     "parameters",
   ):
     assert words in out, words
-
-
-VERBS = ("fit", "evaluate", "sample", "reconstruct", "upsample", "inpaint", "swap", "score")
-
-
-@pytest.mark.parametrize("verb", [[], *([verb] for verb in VERBS)])
-def test_help_reads_well(here, verb):
-  status, out, err = here(*verb, "--help")
-  assert status == 0 and not err
-  assert out.startswith(f"usage: python -m train {verb[0] if verb else 'VERB'}")
-  assert max(map(len, out.splitlines())) <= 100
-
-
-def test_fit_help_lists_the_fields_with_their_meaning(here):
-  status, out, _ = here("fit", TINY, "--help")
-  assert status == 0 and "--tokenizer.codebook.num_codes INT" in out and "(default: 16)" in out
-
-
-def test_what_only_reads_arguments_imports_nothing_slow():
-  """So that help, and the line on a folder that is no run's, are there at once."""
-  program = f"""
-import sys
-from train.__main__ import main
-for args in (["evaluate", "nosuch"], *([verb, "--help"] for verb in {VERBS})):
-  try:
-    main(args)
-  except SystemExit:
-    pass
-slow = {{"jax", "numpy", "flax", "orbax", "grain", "scipy", "tensorflow_datasets"}}
-print(sorted(slow & sys.modules.keys()))
-"""
-  done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
-  assert done.stdout.splitlines()[-1:] == ["[]"]
-  assert done.stderr == "error: nosuch holds no experiment: nosuch/config.json is missing\n"
 
 
 LONG = "n" * 300

@@ -295,9 +295,8 @@ def generate(
   if content is not None and style is not None:
     raise ValueError("generate: content and style are both given; call decode, nothing is drawn")
   given = content if style is None else style
-  lead, dtype = (
-    ((), jnp.float32) if given is None else (given.shape[:-1], at_least_float32(given.dtype))
-  )
+  lead = () if given is None else given.shape[:-1]
+  dtype = jnp.float32 if given is None else at_least_float32(given.dtype)
   content_key, style_key = jax.random.split(key)
 
   def latent(given: jax.Array | None, key: jax.Array, size: int) -> jax.Array:

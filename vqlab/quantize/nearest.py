@@ -111,8 +111,8 @@ def _assign(z: jax.Array, codebook: jax.Array, metric: Metric, chunk_size: int |
   else:
     # About a centre among the codes: what all of them share would drown what tells them apart.
     finite = jnp.where(jnp.isfinite(e), e, jnp.nan)
-    centre = jnp.nanmedian(finite[:: -(-len(e) // 16)], axis=0, keepdims=True)
-    centre = jnp.nan_to_num(centre)  # where none of them is finite
+    some = jnp.sort(finite[:: -(-len(e) // 16)], axis=0)  # NaN comes last
+    centre = jnp.nan_to_num(some[None, (len(some) - 1) // 2])  # a median of 16 or fewer
     flat = flat - centre
     unit = 2 ** (2 + e.shape[1].bit_length()) * _power_of_two(jnp.nanmax(jnp.abs(finite)))
     linear = partial(_euclidean, centre=centre, unit=unit)
@@ -212,7 +212,8 @@ def _argmin(z: jax.Array, e: jax.Array, linear: Linear, chunk: int, bias_inside:
     closer = (least < score) & (least > -jnp.inf)
     return (jnp.where(closer, least, score), jnp.where(closer, start + first, index)), None
 
-  # Selects that depend on z and e, so that the carry varies over their mesh axes under shard_map.
+  # Selects that depend on z and e, so that the carry varies over their mesh axes under shard_map
+  # (`vary_like` would fetch the first number of a z that is sharded, or empty).
   some = z[:, 0] > e[0, 0]
   init = (jnp.where(some, jnp.inf, jnp.inf).astype(z.dtype), jnp.where(some, 0, 0))
   (_, index), _ = lax.scan(step, init, (e.reshape(-1, chunk, dim), starts))
