@@ -16,9 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vqlab.interop import haiku, inception, pixelsnail, vqvae2
+from vqlab.interop import haiku, inception, pixelsnail, video, vqvae2
 from vqlab.interop.pixelsnail import model_of as pixelsnail_model
 from vqlab.interop.state_dict import StateDict, conv_kernel, conv_transpose_kernel, to_numpy
+from vqlab.interop.video import to_torch, video_model
+from vqlab.video import names as video_names
 
 
 def from_torch(
@@ -34,10 +36,15 @@ def from_torch(
         `pixelsnail_model(state_dict)` gives, or for `model`.
       "inception_v3": pytorch-fid's and torch-fidelity's Inception -> {"params", "batch_stats"} for
         `features.InceptionV3`.
+      one of `video.names()`, as torchvision, pytorchvideo, PySlowFast (its Caffe2 blobs, too),
+        mmaction2, kenshohara's 3D-ResNets, piergiaj's or hassony2's I3D name their tensors ->
+        {"params", "batch_stats"} for the network that `video_model(name, state_dict)` gives, or
+        for `model`; see `vqlab/interop/video`. `to_torch` goes back.
     state_dict: arrays or tensors by key.
-    model: of "pixelsnail" alone, the module that the variables must be for. Its sizes are read off
-      the tensors where None, and then a state dict whose last blocks or layers are all missing is
-      one of a smaller model: that cannot be seen.
+    model: of "pixelsnail" and of networks for clips alone, the module that the variables must be
+      for. Where None, sizes are read off the tensors: of "pixelsnail" all, so that a state dict
+      whose last blocks or layers are all missing is one of a smaller model, which cannot be seen;
+      of networks for clips the number of classes.
 
   Raises:
     ValueError: an unknown name, or a state dict that does not fit (the model, where it is given).
@@ -47,11 +54,13 @@ def from_torch(
     "pixelsnail": pixelsnail.convert,
     "vqvae2": vqvae2.convert,
   }
+  if name in video_names():
+    return _arrays(video.convert(name, state_dict, model=model))
   convert = _chosen("from_torch", name, converters)
   if model is None:
     return _arrays(convert(state_dict))
   if name != "pixelsnail":
-    raise ValueError(f"from_torch: model is for 'pixelsnail' alone; {name!r} takes none")
+    raise ValueError(f"from_torch: model is for 'pixelsnail' and clips; {name!r} takes none")
   return _arrays(convert(state_dict, model=model))
 
 
@@ -73,9 +82,26 @@ def from_haiku(name: str, params: Mapping[str, Any], state: Mapping[str, Any]) -
   return _arrays(_chosen("from_haiku", name, converters)(params, state))
 
 
+def from_tensorflow(name: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+  """Variables from DeepMind's I3D, arrays by TensorFlow name -> those of `video.create(name, ...)`.
+
+  Args:
+    name: "i3d" or "i3d_flow".
+    variables: such as RGB/inception_i3d/Conv3d_1a_7x7/conv_3d/w, also without the first two words,
+      as its Kinetics-600 checkpoint has them. Their norms have no scale: it is 1.
+
+  Raises:
+    ValueError: another name, or a variable that is missing, unexpected or of another shape.
+  """
+  _chosen("from_tensorflow", name, dict.fromkeys(("i3d", "i3d_flow")))
+  return _arrays(video.convert(name, variables))
+
+
 def _chosen(function: str, name: str, converters: dict[str, Any]) -> Any:
   if name not in converters:
     known = ", ".join(repr(known) for known in sorted(converters))
+    if function == "from_torch":
+      known += " or one of video.names()"
     raise ValueError(f"{function}: name is {name!r}; it must be one of {known}")
   return converters[name]
 
@@ -96,7 +122,10 @@ __all__ = [
   "conv_kernel",
   "conv_transpose_kernel",
   "from_haiku",
+  "from_tensorflow",
   "from_torch",
   "pixelsnail_model",
   "to_numpy",
+  "to_torch",
+  "video_model",
 ]

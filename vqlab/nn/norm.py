@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
+from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
 from vqlab.nn.dtypes import at_least_float32
@@ -23,12 +24,16 @@ class BatchNorm(nn.Module):
   Attributes:
     momentum: what the running statistics keep of themselves.
     epsilon: added to the variance.
+    use_scale: whether there is a scale; without, it is 1 (TensorFlow's "center only").
+    scale_init: what the scale begins as.
     dtype: of the result; statistics are computed in float32 at least.
     param_dtype: of the parameters; the running statistics have float32 at least.
   """
 
   momentum: float = 0.9
   epsilon: float = 1e-5
+  use_scale: bool = True
+  scale_init: Initializer = nn.initializers.ones
   dtype: DTypeLike = jnp.float32
   param_dtype: DTypeLike = jnp.float32
 
@@ -59,7 +64,9 @@ class BatchNorm(nn.Module):
     kept = at_least_float32(self.param_dtype)
     mean = self.variable("batch_stats", "mean", jnp.zeros, channels, kept)
     var = self.variable("batch_stats", "var", jnp.ones, channels, kept)
-    scale = self.param("scale", nn.initializers.ones, channels, self.param_dtype).astype(dtype)
+    scale = jnp.ones(channels, dtype)
+    if self.use_scale:
+      scale = self.param("scale", self.scale_init, channels, self.param_dtype).astype(dtype)
     bias = self.param("bias", nn.initializers.zeros, channels, self.param_dtype).astype(dtype)
 
     x = x.astype(dtype)

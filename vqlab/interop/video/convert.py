@@ -1,0 +1,175 @@
+"""Variables of networks for clips from other projects' tensors, and back.
+
+Kernels [O, I, T, H, W] become [T, H, W, I, O], dense layers [O, I] become [I, O]; a norm's weight,
+bias, running_mean and running_var are its scale, bias, mean and var. `num_batches_tracked` is left
+aside, and of Caffe2's blobs the optimizer's.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from vqlab import video
+from vqlab.interop.state_dict import StateDict
+from vqlab.interop.video.layouts import LAYOUTS, Layout
+
+Path = tuple[str, ...]
+_CLASSIFIER = ("head", "fc", "kernel")
+
+
+def video_model(name: str, state_dict: Mapping[str, Any]) -> nn.Module:
+  """The network that a state dict is of: `video.create(name, ...)` with what its tensors tell.
+
+  That is the number of classes, and what differs where the project's network of this name is not
+  quite that of `create`: mmaction2's SlowFast has lateral convolutions without norm, say.
+
+  Raises:
+    ValueError: no network has this name, or the tensors are named as in no known layout.
+  """
+  return _read(name, state_dict)[2]
+
+
+def convert(
+  name: str, state_dict: Mapping[str, Any], *, model: nn.Module | None = None
+) -> dict[str, Any]:
+  """{"params": ..., "batch_stats": ...} for `model`, or for `video_model(name, state_dict)`.
+
+  Raises:
+    ValueError: a tensor is missing, unexpected or of another shape.
+  """
+  tensors, layout, found = _read(name, state_dict)
+  network = model or found
+  tensors.ignore(suffix=".num_batches_tracked")
+  if layout.project == "Caffe2":
+    tensors.ignore(suffix="_momentum")
+    tensors.ignore(prefix="lr")
+    tensors.ignore(prefix="model_iter")
+  key = layout.keys(network)
+
+  def take(path: Path, leaf: Any) -> np.ndarray:
+    named = key(path)
+    if named is None:
+      if layout.tensorflow and path[-1] == "scale":
+        return np.ones(leaf.shape, np.float32)
+      raise ValueError(f"{name}: {layout.project}'s layout has no name for {'.'.join(path)}")
+    there, here = _forms(layout, network, path, leaf.shape)
+    return here(tensors.take(named, there))
+
+  variables = _mapped(take, _shapes(name, network))
+  tensors.done()
+  return variables
+
+
+def to_torch(
+  name: str, variables: Mapping[str, Any], *, model: nn.Module, project: str = ""
+) -> dict[str, np.ndarray]:
+  """The state dict of a network's variables, float arrays by key; the inverse of `from_torch`.
+
+  Args:
+    name: of the network, one of `video.names()`.
+    variables: {"params", "batch_stats"}.
+    model: the network they are of.
+    project: whose layout, such as "pytorchvideo" or "torchvision"; "": the first that is known.
+
+  Raises:
+    ValueError: an unknown name or project, or variables that are not the model's.
+  """
+  layouts = {layout.project: layout for layout in _layouts(name)}
+  layout = layouts.get(project or next(iter(layouts)))
+  if layout is None:
+    raise ValueError(f"to_torch: project is {project!r}; for {name} there are {', '.join(layouts)}")
+  key, tensors = layout.keys(model), {}
+  shapes = _shapes(name, model)
+  wanted, given = (flatten_dict(dict(tree)) for tree in (shapes, variables))
+  if wrong := [p for p in wanted if p not in given or given[p].shape != wanted[p].shape]:
+    raise ValueError(f"to_torch: variables are not the model's: {'.'.join(wrong[0])} differs")
+  for (_, *path), value in given.items():
+    named = key(tuple(path))
+    if named is not None:
+      tensors[named] = _back(layout, model, tuple(path), np.asarray(value))
+  return tensors
+
+
+def _layouts(name: str) -> tuple[Layout, ...]:
+  video.input_shape(name)  # says which names there are
+  if name not in LAYOUTS:
+    raise ValueError(f"{name}: no weights were published, and so no layout of their tensors")
+  return LAYOUTS[name]
+
+
+def _read(name: str, state_dict: Mapping[str, Any]) -> tuple[StateDict, Layout, nn.Module]:
+  """The tensors, whose layout they have, and the network they are of."""
+  layouts = _layouts(name)
+  if isinstance(state_dict, Mapping) and any("inception_i3d/" in str(key) for key in state_dict):
+    state_dict = {re.sub(r"^\w+/inception_i3d/|:0$", "", k): v for k, v in state_dict.items()}
+  tensors, template = StateDict(state_dict, name), video.create(name, 1)
+  heads = {layout.project: layout.keys(template)(_CLASSIFIER) for layout in layouts}
+  for layout in layouts:
+    if (head := heads[layout.project]) in tensors:
+      shape = tensors.shape(head, len(_forms(layout, template, _CLASSIFIER, (1, 1))[0]))
+      classes = shape[-1] if layout.tensorflow else shape[0]
+      return tensors, layout, video.create(name, classes, **layout.fields)
+  known = ", ".join(f"{project} ({key})" for project, key in heads.items())
+  raise ValueError(
+    f"{name}: the tensors are named as in none of the layouts known for it, each told by its "
+    f"classifier: {known}; found {', '.join(tensors.keys()[:3])}, ..."
+  )
+
+
+def _shapes(name: str, network: nn.Module) -> dict[str, Any]:
+  clip = jax.ShapeDtypeStruct((1, *video.input_shape(name)), jnp.float32)
+  return jax.eval_shape(network.init, jax.random.key(0), clip)
+
+
+def _mapped(function: Callable[[Path, Any], Any], tree: Mapping[str, Any]) -> dict[str, Any]:
+  """Each leaf made by `function` of its path, less the collection, and itself."""
+  leaves = flatten_dict(dict(tree)).items()
+  return unflatten_dict({path: function(path[1:], leaf) for path, leaf in leaves})
+
+
+def _forms(
+  layout: Layout, network: nn.Module, path: Path, shape: tuple[int, ...]
+) -> tuple[tuple[int, ...], Callable[[np.ndarray], np.ndarray]]:
+  """A leaf's shape there, and what makes of it the leaf here, of a given shape."""
+  ones = (1, 1, 1)
+  if layout.tensorflow:
+    there = {1: (*ones, 1, *shape) if path[-2] == "norm" else shape, 2: (*ones, *shape)}
+    return there.get(len(shape), shape), lambda array: array.reshape(shape)
+  if len(shape) == 5:
+    t, h, w, i, o = shape
+    return (o, i, t, h, w), lambda array: array.transpose(2, 3, 4, 1, 0)
+  if len(shape) == 2:
+    rows = shape[::-1]
+    there = (*rows, *ones) if path[-2] in layout.pointwise else rows
+    order = _order(layout, network, path, shape[0])
+    return there, lambda array: array.reshape(rows).T[order]
+  return shape, lambda array: array
+
+
+def _back(layout: Layout, network: nn.Module, path: Path, array: np.ndarray) -> np.ndarray:
+  """A leaf as it is there."""
+  there, _ = _forms(layout, network, path, array.shape)
+  if layout.tensorflow:
+    return array.reshape(there)
+  if array.ndim == 5:
+    return array.transpose(4, 3, 0, 1, 2)
+  if array.ndim == 2:
+    order = np.argsort(_order(layout, network, path, array.shape[0]))
+    return array[order].T.reshape(there)
+  return array
+
+
+def _order(layout: Layout, network: nn.Module, path: Path, size: int) -> np.ndarray:
+  """Which of a dense layer's inputs there each one here is."""
+  order = np.arange(size)
+  if path[-2] == "fc6":  # maps are flattened as (C, T, H, W) there
+    return order.reshape(network.widths[-1][-1], -1).T.reshape(-1)
+  if path[-2] == "fc" and layout.fast_first:
+    return np.roll(order, -size // (network.beta + 1))
+  return order

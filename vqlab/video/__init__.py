@@ -1,0 +1,24 @@
+"""Networks that name the action in a clip."""
+
+from vqlab.video.c3d import C3D
+from vqlab.video.inception3d import Inception3D
+from vqlab.video.layers import Features
+from vqlab.video.models import create, input_shape, names
+from vqlab.video.resnet3d import ResNet3D
+from vqlab.video.slowfast import SlowFast, slow_frames
+from vqlab.video.t3d import DenseNet3D
+from vqlab.video.x3d import X3D
+
+__all__ = [
+  "C3D",
+  "X3D",
+  "DenseNet3D",
+  "Features",
+  "Inception3D",
+  "ResNet3D",
+  "SlowFast",
+  "create",
+  "input_shape",
+  "names",
+  "slow_frames",
+]
