@@ -96,7 +96,7 @@ _MODELS = {
     Inception3D(factored=True, gated=True, stem_frames=3, dropout=0.2),
     (64, 224, 224, 3),
   ),
-  "slowfast_4x16_r50": _Model(SlowFast(alpha=8, fusion_size=5, pool=(4, 7, 7)), (32, 224, 224, 3)),
+  "slowfast_4x16_r50": _Model(SlowFast(alpha=8, fusion_size=5), (32, 224, 224, 3)),
   "slowfast_8x8_r50": _Model(SlowFast(), (32, 224, 224, 3)),
   "slowfast_8x8_r101": _Model(SlowFast(**_R101), (32, 224, 224, 3)),
   "slowfast_16x8_r101_50_50": _Model(
@@ -104,7 +104,6 @@ _MODELS = {
       **_R101,
       slow_temporal=((1,), (1,), _ONLY_SIX, (3,)),
       fast_temporal=((3,), (3,), _ONLY_SIX, (3,)),
-      pool=(16, 7, 7),
     ),
     (64, 224, 224, 3),
   ),

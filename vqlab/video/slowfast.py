@@ -59,7 +59,7 @@ class SlowFast(nn.Module):
       alpha-th from the first on, as in mmaction2.
     lateral_norm: whether lateral convolutions have norm and ReLU, which mmaction2's have not.
     zero_init: whether the last norm of each block begins with scale 0.
-    pool: the slow pathway's window; the fast one's spans alpha times as many frames.
+    pool: of both pathways, (H, W): in time a window covers all.
   """
 
   num_classes: int = 400
@@ -78,7 +78,7 @@ class SlowFast(nn.Module):
   lateral_norm: bool = True
   zero_init: bool = True
   head: Heads = "global"
-  pool: Triple = (8, 7, 7)
+  pool: tuple[int, int] = (7, 7)
   dropout: float = 0.5
   padding: Padding = "centred"
   epsilon: float = 1e-5
@@ -148,5 +148,5 @@ class SlowFast(nn.Module):
         features=widths[1], temporal=self.fast_temporal[i], **shared,
       )  # fmt: skip
       stages[name] = (slow, fast)
-    windows = (self.pool, (self.alpha * self.pool[0], *self.pool[1:]))
+    windows = ((0, *self.pool),) * 2
     return answer(self, stages, (slow, fast), windows, train=train, features=features)

@@ -101,7 +101,8 @@ def to_torch(
   for (_, *path), value in given.items():
     named = key(tuple(path))
     if named is not None:
-      tensors[named] = _back(layout, model, tuple(path), np.asarray(value))
+      array = _back(layout, model, tuple(path), np.asarray(value))
+      tensors[named] = np.array(array, order="C")  # its own, which may be written to
   return tensors
 
 

@@ -1,0 +1,1 @@
+"""Other people's networks for clips, to compare with; PyTorch is needed."""

@@ -1,0 +1,32 @@
+"""pytorchvideo's networks, with random weights."""
+
+import sys
+import types
+import warnings
+
+import torch
+
+
+def network(name: str, **options) -> torch.nn.Module:
+  """`pytorchvideo.models.hub.NAME()`, without the softmax that X3D's head ends with."""
+  if "torchvision" not in sys.modules:
+    # Its heads for detection import this, and nothing else of torchvision does it need.
+    torchvision, ops = types.ModuleType("torchvision"), types.ModuleType("torchvision.ops")
+    ops.RoIAlign, torchvision.ops = torch.nn.Module, ops
+    sys.modules |= {"torchvision": torchvision, "torchvision.ops": ops}
+  with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # it is older than what it needs
+    from pytorchvideo.models import hub
+
+    found = getattr(hub, name)(pretrained=False, **options)
+  found.blocks[-1].activation = None
+  return found
+
+
+def inputs(clip: torch.Tensor, alpha: int = 0):
+  """What a network takes of [B, C, T, H, W]: SlowFast, whose alpha is given, takes two clips."""
+  if not alpha:
+    return clip
+  frames = clip.shape[2]
+  slow = torch.linspace(0, frames - 1, frames // alpha).long()
+  return [clip.index_select(2, slow), clip]
