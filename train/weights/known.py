@@ -31,6 +31,8 @@ RECORDS = {
   "pathlib.Path",
   "pathlib.PosixPath",
   "pathlib.WindowsPath",
+  "lightning.fabric.utilities.data.AttributeDict",
+  "lightning_fabric.utilities.data.AttributeDict",
   "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
   "pytorch_lightning.utilities.parsing.AttributeDict",
   "torch.device",

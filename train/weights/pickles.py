@@ -25,8 +25,9 @@ def load(file: BinaryIO, persistent: Callable[[Any], Any] | None = None) -> Any:
   """
   machine = _Machine(persistent)
   try:
-    for opcode, argument, _ in pickletools.genops(file):
+    for opcode, argument, position in pickletools.genops(file):
       machine.step(opcode.name, argument)
+      machine.check(position)
     return machine.pop()
   except Wrong:
     raise
@@ -60,9 +61,15 @@ class _Machine:
     self._stack: list[Any] = []
     self._memo: dict[int, Any] = {}
     self._persistent = persistent
+    self._made = 0  # bytes and items that calls made
 
   def pop(self) -> Any:
     return self._stack.pop()
+
+  def check(self, position: int) -> None:
+    """Raises Wrong where calls, which may be of the same values again and again, make too much."""
+    if self._made > 16 * (position or 0) + 2**16:
+      raise Wrong("its pickle is damaged: it makes far more than it holds")
 
   def step(self, name: str, argument: Any) -> None:
     """One opcode."""
@@ -165,7 +172,12 @@ class _Machine:
 
   def _reduce(self) -> None:
     args, function = self.pop(), self.pop()
-    self._stack.append(known.call(function, args))
+    self._call(function, args)
+
+  def _call(self, function: Any, args: Any) -> None:
+    made = known.call(function, args)
+    self._made += len(made) if isinstance(made, str | bytes | list | dict) else 0
+    self._stack.append(made)
 
   _newobj = _reduce
 
@@ -175,17 +187,18 @@ class _Machine:
 
   def _inst(self, argument: str) -> None:
     found = known.find(*argument.split(" ", 1))
-    self._stack.append(known.call(found, tuple(self._to_mark())))
+    self._call(found, tuple(self._to_mark()))
 
   def _obj(self) -> None:
     function, *args = self._to_mark()
-    self._stack.append(known.call(function, tuple(args)))
+    self._call(function, tuple(args))
 
   def _build(self) -> None:
     """An instance's values, for our own instances; those of any other are left aside."""
     state, target = self.pop(), self._stack[-1]
     if isinstance(target, Array | DType):
       target.set_state(state)
+      self._made += len(state[-1]) if isinstance(state[-1], str) else 0  # encoded anew
     elif isinstance(target, Record) and isinstance(state, dict):
       target.update(state)
 

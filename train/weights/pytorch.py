@@ -5,6 +5,7 @@ NAME/byteorder. The older one: the pickles of a magic number, a protocol version
 system, the object and a list of its storages' keys; then each storage, its length first.
 """
 
+import io
 import os
 import struct
 import zipfile
@@ -72,8 +73,7 @@ def load_zip(archive: zipfile.ZipFile, pickle: str) -> Any:
   if order not in (b"little", b"big"):
     raise Wrong(f"its byte order is {order[:20]!r}; it must be little or big")
   storages = _Members(archive, root, "<" if order == b"little" else ">")
-  with archive.open(pickle) as file:
-    return pickles.load(file, storages)
+  return pickles.load(io.BytesIO(member(archive, pickle)), storages)
 
 
 class _Row(_Storages):

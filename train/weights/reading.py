@@ -28,17 +28,17 @@ def read(path: str | pathlib.Path) -> dict[str, np.ndarray]:
       or several, or calls for anything that tensors do not need.
   """
   path = pathlib.Path(path)
-  if not path.is_file():
-    found = "is a folder" if path.is_dir() else "is missing"
-    raise BadInput(f"{path} {found}; {_WANTED}")
   try:
+    if not path.is_file():
+      found = "is a folder" if path.is_dir() else "is no file" if path.exists() else "is missing"
+      raise BadInput(f"{path} {found}; {_WANTED}")
     with open(path, "rb") as file:
       return state_dict_of(_load(file))
   except Wrong as error:
     raise BadInput(f"{path}: {error}") from None
   except OSError as error:
     raise BadInput(f"{path} can't be read: {error.strerror or error}") from None
-  except MemoryError:
+  except (BadInput, MemoryError):
     raise
   # Libraries raise what they please of bytes that are not what they seem.
   except Exception as error:

@@ -201,6 +201,33 @@ def test_values_can_be_set_on_nothing_that_is_real(tmp_path):
   assert vars(pytorch.load_row) == before
 
 
+def test_a_method_of_a_known_record_is_left_aside(tmp_path):
+  """mmengine's checkpoints have these."""
+  buffer = Names("mmengine.logging.history_buffer", "HistoryBuffer")
+  path = tmp_path / "weights.pkl"
+  method = Calls(Names("__builtin__", "getattr"), buffer, "min")
+  path.write_bytes(dumped({"state_dict": WEIGHTS, "hub": {"methods": {"min": method}}}))
+  np.testing.assert_array_equal(read(path)["w"], WEIGHTS["w"])
+
+
+@pytest.mark.parametrize(
+  "call",
+  [
+    b"c_codecs\nencode\nh\x00U\x06latin1\x86R0",
+    b"ccollections\nOrderedDict\nh\x01\x85R0",
+    b"cbuiltins\nset\nh\x02\x85R0",
+    b"cnumpy.core.multiarray\n_reconstruct\n)R(K\x01)cnumpy\ndtype\nU\x02f4\x85R\x89h\x00tb0",
+  ],
+)
+def test_the_same_again_and_again_is_not_made(tmp_path, call):
+  path, n = tmp_path / "weights.pkl", 10_000
+  text = b"T" + struct.pack("<i", n) + b"x" * n + b"q\x000"
+  items = b"}(" + b"".join(b"M" + struct.pack("<H", i) + b"N" for i in range(n)) + b"uq\x010"
+  values = b"](" + b"N" * n + b"eq\x020"
+  path.write_bytes(b"\x80\x02" + text + items + values + call * 20_000 + b"}.")
+  assert "makes far more than it holds" in refused(path)
+
+
 def test_nesting_without_end(tmp_path):
   path = tmp_path / "weights.pkl"
   path.write_bytes(b"\x80\x02})" + b"\x85" * 100_000 + b"K\x01s.")
