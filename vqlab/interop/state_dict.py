@@ -34,6 +34,9 @@ class StateDict:
   def keys(self) -> list[str]:
     return list(self._tensors)
 
+  def shapes(self) -> list[tuple[int, ...]]:
+    return [tuple(tensor.shape) for tensor in self._tensors.values()]
+
   def shape(self, key: str, rank: int) -> tuple[int, ...]:
     """The shape of a tensor that decides the model's size.
 

@@ -2,6 +2,7 @@
 
 from vqlab.video.c3d import C3D
 from vqlab.video.inception3d import Inception3D
+from vqlab.video.inflate import cross_modality, inflate
 from vqlab.video.layers import Features
 from vqlab.video.models import create, input_shape, names
 from vqlab.video.resnet3d import ResNet3D
@@ -18,6 +19,8 @@ __all__ = [
   "ResNet3D",
   "SlowFast",
   "create",
+  "cross_modality",
+  "inflate",
   "input_shape",
   "names",
   "slow_frames",

@@ -1,8 +1,8 @@
 """Variables of networks for clips from other projects' tensors, and back.
 
-Kernels [O, I, T, H, W] become [T, H, W, I, O], dense layers [O, I] become [I, O]; a norm's weight,
-bias, running_mean and running_var are its scale, bias, mean and var. `num_batches_tracked` is left
-aside, and of Caffe2's blobs the optimizer's.
+Kernels [O, I, T, H, W] become [T, H, W, I, O], those of images' networks inflated; dense layers
+[O, I] become [I, O]; a norm's weight, bias, running_mean and running_var are its scale, bias, mean
+and var. `num_batches_tracked` is left aside, and of Caffe2's blobs the optimizer's.
 """
 
 import re
@@ -18,6 +18,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from vqlab import video
 from vqlab.interop.state_dict import StateDict
 from vqlab.interop.video.layouts import LAYOUTS, Layout
+from vqlab.video.inflate import inflate
 
 Path = tuple[str, ...]
 _CLASSIFIER = ("head", "fc", "kernel")
@@ -89,7 +90,7 @@ def to_torch(
   Raises:
     ValueError: an unknown name or project, or variables that are not the model's.
   """
-  layouts = {layout.project: layout for layout in _layouts(name)}
+  layouts = {layout.project: layout for layout in _layouts(name) if not layout.images}
   layout = layouts.get(project or next(iter(layouts)))
   if layout is None:
     raise ValueError(f"to_torch: project is {project!r}; for {name} there are {', '.join(layouts)}")
@@ -120,8 +121,9 @@ def _read(name: str, state_dict: Mapping[str, Any]) -> tuple[StateDict, Layout, 
     state_dict = {re.sub(r"^\w+/inception_i3d/|:0$", "", k): v for k, v in state_dict.items()}
   tensors, template = StateDict(state_dict, name), video.create(name, 1)
   heads = {layout.project: layout.keys(template)(_CLASSIFIER) for layout in layouts}
+  flat = any(len(shape) == 4 for shape in tensors.shapes())
   for layout in layouts:
-    if (head := heads[layout.project]) in tensors:
+    if layout.images == flat and (head := heads[layout.project]) in tensors:
       shape = tensors.shape(head, len(_forms(layout, template, _CLASSIFIER, (1, 1))[0]))
       classes = shape[-1] if layout.tensorflow else shape[0]
       return tensors, layout, video.create(name, classes, **layout.fields)
@@ -153,6 +155,8 @@ def _forms(
     return there.get(len(shape), shape), lambda array: array.reshape(shape)
   if len(shape) == 5:
     t, h, w, i, o = shape
+    if layout.images:
+      return (o, i, h, w), lambda array: inflate(array.transpose(2, 3, 1, 0), t)
     return (o, i, t, h, w), lambda array: array.transpose(2, 3, 4, 1, 0)
   if len(shape) == 2:
     rows = shape[::-1]

@@ -19,6 +19,7 @@ A template holds for whole paths, the first that fits; leaves follow from the ki
     Hara            kenshohara/3D-ResNets-PyTorch
     piergiaj        pytorch-i3d
     hassony2        kinetics_i3d_pytorch
+    images          torchvision's 2D ResNets, whose kernels are inflated
     DeepMind        kinetics-i3d's TensorFlow variables, less RGB/inception_i3d/
 """
 
@@ -44,6 +45,7 @@ class Layout(NamedTuple):
   leaves: Mapping[str, str] = _TORCH
   pointwise: tuple[str, ...] = ()  # last modules whose dense layers are 1x1x1 convolutions there
   fast_first: bool = False  # whether the classifier reads the fast pathway's channels first
+  images: bool = False  # kernels [O, I, H, W], to be inflated
   tensorflow: bool = False  # kernels [T, H, W, I, O]; norms [1, 1, 1, 1, C] without scale
 
   def keys(self, network: nn.Module) -> Callable[[tuple[str, ...]], str | None]:
@@ -288,6 +290,8 @@ def _s3d() -> dict[str, str]:
 
 
 _FC = ("fc",)
+_HARA = Layout("Hara", _hara())
+_IMAGES = Layout("images", _hara(), images=True)
 _JOINT = Layout("torchvision", _torchvision(("0", "1"), ("0", "1")))
 _FACTORED = Layout("torchvision", _torchvision(("3", "4"), ("0.3", "1")))
 _WIDE_STEM = {"stem_middle": 83, "stem_pool": (1, 3, 3)}
@@ -347,14 +351,15 @@ LAYOUTS: dict[str, tuple[Layout, ...]] = {
   "r2plus1d_18_paper": _R2PLUS1D,
   "r2plus1d_34": _R2PLUS1D,
   "r2plus1d_r50": (Layout("pytorchvideo", _PYTORCHVIDEO_R2PLUS1D),),
-  **dict.fromkeys(("resnet3d_18", "resnet3d_34", "resnet3d_50"), (Layout("Hara", _hara()),)),
+  **dict.fromkeys(("resnet3d_18", "resnet3d_34", "resnet3d_50"), (_HARA, _IMAGES)),
   **dict.fromkeys(("i3d", "i3d_flow"), _I3D),
-  "i3d_r50": (_POOLED, *_SINGLE, Layout("mmaction2", _mmaction2(), _HALVED_STEM)),
-  "c2d_r50": (_POOLED, *_SINGLE),
+  "i3d_r50": (_POOLED, *_SINGLE, Layout("mmaction2", _mmaction2(), _HALVED_STEM), _IMAGES),
+  "c2d_r50": (_POOLED, *_SINGLE, _IMAGES),
   "slow_r50": (
     Layout("pytorchvideo", _pytorchvideo("{l}", "blocks.5.proj")),
     *_SINGLE,
     Layout("mmaction2", _mmaction2()),
+    _IMAGES,
   ),
   "s3d": (Layout("torchvision", _s3d(), pointwise=_FC),),
   **dict.fromkeys(
