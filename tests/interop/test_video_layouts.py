@@ -225,8 +225,8 @@ def test_what_does_not_fit_is_refused_by_name():
     model=model,
   )
   refused(state | {key: state[key] * np.nan}, "holds NaN or infinity", model=model)
-  refused(state, "slow_r50: 'blocks.* has shape .* expected")  # of another width
-  refused(state, r"x3d_s: 'blocks.0.conv.conv_t.weight'|x3d_s: the state dict", name="x3d_s")
+  refused(state, "slow_r50: .*; missing: blocks.1.res_blocks.1")  # it is deeper
+  refused(state, "x3d_s: .* does not fit; missing: blocks.*; unexpected: blocks", name="x3d_s")
   refused(
     state, "r3d_18: the tensors are named as in none .* torchvision .fc.weight", name="r3d_18"
   )

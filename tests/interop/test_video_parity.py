@@ -7,44 +7,44 @@ import pytest
 from vqlab import interop
 
 torch = pytest.importorskip("torch")
-from tests.peers import hub, torchvision_models  # noqa: E402
-from tests.peers.random_weights import randomize  # noqa: E402
+from benchmarks.peers import video as peers  # noqa: E402
+from benchmarks.peers.random_weights import randomize  # noqa: E402
 
-# By vqlab's name: pytorchvideo's, or None for torchvision's own of this name; clips T, H, W.
+# Clips T, H, W: that of training, and another.
 NETWORKS = {
-  "x3d_xs": ("x3d_xs", [(4, 160, 160), (4, 182, 182)]),
-  "x3d_s": ("x3d_s", [(13, 160, 160), (13, 182, 182)]),
-  "x3d_m": ("x3d_m", [(16, 224, 224), (16, 256, 256)]),
-  "x3d_l": ("x3d_l", [(16, 312, 312), (16, 356, 356)]),
-  "slow_r50": ("slow_r50", [(8, 224, 224), (8, 256, 256)]),
-  "c2d_r50": ("c2d_r50", [(8, 224, 224), (8, 256, 256)]),
-  "i3d_r50": ("i3d_r50", [(8, 224, 224), (8, 256, 256)]),
-  "r2plus1d_r50": ("r2plus1d_r50", [(16, 224, 224), (16, 256, 256)]),
-  "slowfast_8x8_r50": ("slowfast_r50", [(32, 224, 224), (32, 256, 256)]),
-  "slowfast_8x8_r101": ("slowfast_r101", [(32, 224, 224), (32, 256, 256)]),
-  "r3d_18": (None, [(16, 112, 112), (8, 100, 128)]),
-  "mc3_18": (None, [(16, 112, 112), (8, 100, 128)]),
-  "r2plus1d_18": (None, [(16, 112, 112), (8, 100, 128)]),
-  "s3d": (None, [(16, 224, 224), (31, 250, 224)]),
+  "x3d_xs": [(4, 160, 160), (4, 182, 182)],
+  "x3d_s": [(13, 160, 160), (13, 182, 182)],
+  "x3d_m": [(16, 224, 224), (16, 256, 256)],
+  "x3d_l": [(16, 312, 312), (16, 356, 356)],
+  "slow_r50": [(8, 224, 224), (8, 256, 256)],
+  "c2d_r50": [(8, 224, 224), (8, 256, 256)],
+  "i3d_r50": [(8, 224, 224), (8, 256, 256)],
+  "r2plus1d_r50": [(16, 224, 224), (16, 256, 256)],
+  "slowfast_8x8_r50": [(32, 224, 224), (32, 256, 256)],
+  "slowfast_8x8_r101": [(32, 224, 224), (32, 256, 256)],
+  "r3d_18": [(16, 112, 112), (8, 100, 128)],
+  "mc3_18": [(16, 112, 112), (8, 100, 128)],
+  "r2plus1d_18": [(16, 112, 112), (8, 100, 128)],
+  "s3d": [(16, 224, 224), (31, 250, 224)],
+  "i3d": [(16, 224, 224), (31, 250, 224)],
+  "c3d": [(16, 112, 112)],
 }
-QUICK = ("x3d_xs", "slowfast_8x8_r50", "r2plus1d_18", "s3d")
+QUICK = ("x3d_xs", "slowfast_8x8_r50", "r2plus1d_18", "s3d", "c3d")
 
 
 @pytest.mark.parametrize(
   "name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in NETWORKS]
 )
 def test_logits_are_those_of_pytorch(name):
-  peer, sizes = NETWORKS[name]
-  if peer:
-    pytest.importorskip("pytorchvideo")
-  theirs = randomize(hub.network(peer) if peer else torchvision_models.network(name))
+  pytest.importorskip("pytorchvideo")
+  theirs = randomize(peers.network(name))
   state = theirs.state_dict()
   ours, variables = interop.video_model(name, state), interop.from_torch(name, state)
   assert jax.tree.leaves(variables)[0].dtype == np.float32
   apply = jax.jit(ours.apply)
-  for size in sizes:
+  for size in NETWORKS[name]:
     clip = np.random.default_rng(1).standard_normal((1, *size, 3)).astype(np.float32)
-    given = hub.inputs(torch.from_numpy(clip.transpose(0, 4, 1, 2, 3)), getattr(ours, "alpha", 0))
+    given = peers.inputs(torch.from_numpy(clip.transpose(0, 4, 1, 2, 3)), getattr(ours, "alpha", 0))
     with torch.no_grad():
       expected = theirs(given).numpy()
     found = np.asarray(apply(variables, clip))

@@ -12,14 +12,15 @@ import pytest
 from vqlab import interop, video
 
 torch = pytest.importorskip("torch")
-from tests.peers import hub, torchvision_models  # noqa: E402
-from tests.peers.random_weights import randomize  # noqa: E402
+from benchmarks.peers import pytorchvideo_hub, torchvision_video  # noqa: E402
+from benchmarks.peers import video as peers  # noqa: E402
+from benchmarks.peers.random_weights import randomize  # noqa: E402
 
 CLASSES = 5
 
 
 def small_r2plus1d():
-  theirs = torchvision_models.network(
+  theirs = torchvision_video.network(
     "r2plus1d_18", classes=CLASSES, width=4, depth=1, stem_middle=5
   )
   return theirs, video.create("r2plus1d_18", CLASSES, width=4, depths=(1,) * 4, stem_middle=5)
@@ -27,7 +28,7 @@ def small_r2plus1d():
 
 def small_slowfast():
   pytest.importorskip("pytorchvideo")
-  theirs = hub.made(
+  theirs = pytorchvideo_hub.made(
     "slowfast",
     "create_slowfast",
     model_depth=18,
@@ -51,7 +52,7 @@ def small_slowfast():
 
 def small_x3d():
   pytest.importorskip("pytorchvideo")
-  theirs = hub.made(
+  theirs = pytorchvideo_hub.made(
     "x3d",
     "create_x3d",
     input_clip_length=4,
@@ -100,7 +101,7 @@ def test_a_training_step_is_that_of_pytorch(name, make, frames, x64):
       module.register_forward_hook(
         lambda module, inputs, output, key=key: counts.update({key: output[:, 0].numel()})
       )
-  given = hub.inputs(torch.from_numpy(clip.transpose(0, 4, 1, 2, 3)), getattr(ours, "alpha", 0))
+  given = peers.inputs(torch.from_numpy(clip.transpose(0, 4, 1, 2, 3)), getattr(ours, "alpha", 0))
   loss = torch.nn.functional.cross_entropy(theirs(given), torch.from_numpy(labels))
   loss.backward()
 

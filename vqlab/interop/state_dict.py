@@ -83,6 +83,12 @@ class StateDict:
     """Tensors whose keys begin and end so are known and not needed."""
     self._taken.update(k for k in self._tensors if k.startswith(prefix) and k.endswith(suffix))
 
+  def expect(self, keys: list[str]) -> None:
+    """Raises ValueError unless these are all keys but the ignored: names first, shapes later."""
+    self._missing += [key for key in keys if key not in self]
+    self._taken.update(keys)
+    self.done()
+
   def done(self) -> None:
     """Raises ValueError that names every tensor that was missing or not taken."""
     extra = [key for key in self._tensors if key not in self._taken]

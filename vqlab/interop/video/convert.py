@@ -60,20 +60,19 @@ def convert(
     tensors.ignore(suffix="_momentum")
     tensors.ignore(prefix="lr")
     tensors.ignore(prefix="model_iter")
-  key = layout.keys(network)
-
-  def take(path: Path, leaf: Any) -> np.ndarray:
-    named = key(path)
-    if named is None:
-      if layout.tensorflow and path[-1] == "scale":
-        return np.ones(leaf.shape, np.float32)
-      raise ValueError(f"{name}: {layout.project}'s layout has no name for {'.'.join(path)}")
-    there, here = _forms(layout, network, path, leaf.shape)
-    return here(tensors.take(named, there))
-
-  variables = _mapped(take, _shapes(name, network))
-  tensors.done()
-  return variables
+  wanted = flatten_dict(_shapes(name, network))
+  keys = {path: layout.keys(network)(path[1:]) for path in wanted}
+  if unnamed := [path for path in keys if keys[path] is None and not _is_one(layout, path)]:
+    raise ValueError(f"{name}: {layout.project} has no name for {'.'.join(unnamed[0])}")
+  tensors.expect([key for key in keys.values() if key is not None])
+  variables = {}
+  for path, leaf in sorted(wanted.items(), reverse=True):  # params first
+    if keys[path] is None:
+      variables[path] = np.ones(leaf.shape, np.float32)
+    else:
+      there, here = _forms(layout, network, path, leaf.shape)
+      variables[path] = here(tensors.take(keys[path], there))
+  return unflatten_dict(variables)
 
 
 def to_torch(
@@ -94,16 +93,17 @@ def to_torch(
   layout = layouts.get(project or next(iter(layouts)))
   if layout is None:
     raise ValueError(f"to_torch: project is {project!r}; for {name} there are {', '.join(layouts)}")
-  key, tensors = layout.keys(model), {}
-  shapes = _shapes(name, model)
-  wanted, given = (flatten_dict(dict(tree)) for tree in (shapes, variables))
-  if wrong := [p for p in wanted if p not in given or given[p].shape != wanted[p].shape]:
-    raise ValueError(f"to_torch: variables are not the model's: {'.'.join(wrong[0])} differs")
-  for (_, *path), value in given.items():
-    named = key(tuple(path))
-    if named is not None:
-      array = _back(layout, model, tuple(path), np.asarray(value))
-      tensors[named] = np.array(array, order="C")  # its own, which may be written to
+  wanted, given = flatten_dict(_shapes(name, model)), flatten_dict(dict(variables))
+  for path, leaf in wanted.items():
+    if path not in given or given[path].shape != leaf.shape:
+      raise ValueError(f"to_torch: variables are not the model's: {'.'.join(path)} differs")
+  tensors = {}
+  for path in wanted:
+    if (key := layout.keys(model)(path[1:])) is not None:
+      array = _back(layout, model, path, np.asarray(given[path]))
+      tensors[key] = np.array(array, order="C")  # its own, which may be written to
+    elif not _is_one(layout, path):
+      raise ValueError(f"to_torch: {layout.project} has no name for {'.'.join(path)}")
   return tensors
 
 
@@ -139,10 +139,9 @@ def _shapes(name: str, network: nn.Module) -> dict[str, Any]:
   return jax.eval_shape(network.init, jax.random.key(0), clip)
 
 
-def _mapped(function: Callable[[Path, Any], Any], tree: Mapping[str, Any]) -> dict[str, Any]:
-  """Each leaf made by `function` of its path, less the collection, and itself."""
-  leaves = flatten_dict(dict(tree)).items()
-  return unflatten_dict({path: function(path[1:], leaf) for path, leaf in leaves})
+def _is_one(layout: Layout, path: Path) -> bool:
+  """Whether a leaf is a scale that norms do not have there."""
+  return layout.tensorflow and path[-1] == "scale"
 
 
 def _forms(

@@ -26,12 +26,3 @@ def made(module: str, function: str, **options) -> torch.nn.Module:
     found = getattr(models, function)(**options)
   found.blocks[-1].activation = None
   return found
-
-
-def inputs(clip: torch.Tensor, alpha: int = 0):
-  """What a network takes of [B, C, T, H, W]: SlowFast, whose alpha is given, takes two clips."""
-  if not alpha:
-    return clip
-  frames = clip.shape[2]
-  slow = torch.linspace(0, frames - 1, frames // alpha).long()
-  return [clip.index_select(2, slow), clip]

@@ -1,1 +1,0 @@
-"""Other people's networks for clips, to compare with; PyTorch is needed."""
