@@ -19,7 +19,6 @@ _FIGURES = {  # what a figure is called, and how it is written
   "train_examples": ("training examples", "{:,.0f}"),
   "held_out_examples": ("held-out examples", "{:,.0f}"),
   "million_parameters": ("parameters", "{:.2f} million"),
-  "million_statistics": ("running statistics", "{:.2f} million"),
   "classes": ("classes", "{:,.0f}"),
   "tensors": ("tensors", "{:,.0f}"),
   "cross_entropy": ("cross entropy", "{:.4f} nats"),

@@ -9,12 +9,12 @@ from train.video.imported import Imported
 
 torch = pytest.importorskip("torch", reason="peer PyTorch not installed")
 pytest.importorskip("pytorchvideo", reason="peer pytorchvideo not installed")
-from tests.peers import hub  # noqa: E402
-from tests.peers.random_weights import randomize  # noqa: E402
+from benchmarks.peers import video as peers  # noqa: E402
+from benchmarks.peers.random_weights import randomize  # noqa: E402
 
 
 def test_a_checkpoint_of_training_in_the_older_format(here, tmp_path):
-  theirs = randomize(hub.network("x3d_xs"))
+  theirs = randomize(peers.network("x3d_xs"))
   state = {f"module.{key}": value for key, value in theirs.state_dict().items()}
   optimizer = torch.optim.SGD(theirs.parameters(), 0.1, momentum=0.9).state_dict()
   checkpoint = {"epoch": 9, "model_state": state, "optimizer_state": optimizer, "cfg": "A: 1\n"}
