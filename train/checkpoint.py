@@ -29,8 +29,11 @@ def leaves_by_path(tree: Any) -> dict[str, Any]:
 class Checkpoints:
   """The checkpoints of one stage: the latest `keep`, and the best by a held-out figure."""
 
-  def __init__(self, folder: pathlib.Path, *, best: str, keep: int = 1, read_only: bool = False):
-    """`best`: as `Task.best` says, -figure where the least is best, +figure where the most is."""
+  def __init__(
+    self, folder: pathlib.Path, *, best: str = "-", keep: int = 1, read_only: bool = False
+  ):
+    """`best`: as `Task.best` says, -figure where the least is best, +figure where the most is; of
+    checkpoints that are saved without figures nothing."""
     self._folder, self._select, self._least = folder, best[1:], best[0] == "-"
     best_of = policies.BestN(
       get_metric_fn=lambda figures: figures[self._select],

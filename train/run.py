@@ -122,7 +122,7 @@ def fit(experiment: Experiment, folder: str | pathlib.Path) -> Run:
         try:
           done = _result(workdir, run, name, task)
         except Damaged as error:  # what it made can be made anew
-          said = str(error).split("; run fit")[0]
+          said = str(error).split("; run ")[0]
           console.print(f"{name}: {said}; what is damaged is done again")
       if done is None:
         work = _work if isinstance(task, Work) else functools.partial(_train, mesh=planned.mesh)
@@ -139,7 +139,7 @@ def fit(experiment: Experiment, folder: str | pathlib.Path) -> Run:
 def _work(workdir: Workdir, run: Run, name: str, task: Work, stop: Callable[[], bool]) -> Finished:
   start, folder = time.monotonic(), workdir.path / name
   if jax.process_index() == 0:
-    console.print(f"{name}: {task.count():,} examples")
+    console.print(f"{name}: {task.what()}")
   task.run(folder, stop)
   made = task.open(folder)
   figures = task.figures(made)

@@ -5,6 +5,7 @@ import pathlib
 import jax
 
 from train import fields, learn, parallel
+from train.config import TrainingStage
 from train.report import console
 from train.run import Plan
 from train.tables import add_figures, figures_table
@@ -14,12 +15,13 @@ from train.workdir import Workdir
 
 def print_figures(folder: pathlib.Path, stages: dict[str, dict[str, float]]) -> None:
   """The table of `evaluate`."""
-  split, note = _split_of(Workdir(folder))
-  table = figures_table(f"{folder} on the {split} split")
+  of, note = _split_of(Workdir(folder))
+  table = figures_table(f"{folder}{of}")
   for name, figures in stages.items():
     add_figures(table, name, figures)
   console.print(table)
-  console.print(note)
+  if note:
+    console.print(note)
 
 
 def print_done(folder: pathlib.Path, done: Run) -> None:
@@ -27,8 +29,8 @@ def print_done(folder: pathlib.Path, done: Run) -> None:
   if jax.process_index() > 0:
     return
   workdir, files = Workdir(folder), []
-  split, note = _split_of(workdir)
-  table = figures_table(f"{done.config.name} is done; figures on the {split} split")
+  of, note = _split_of(workdir)
+  table = figures_table(f"{done.config.name} is done{of and f'; figures{of}'}")
   for name in done.stages:
     record = workdir.done(name)
     add_figures(table, name, record["figures"])
@@ -36,7 +38,8 @@ def print_done(folder: pathlib.Path, done: Run) -> None:
     table.add_row("", "training" if steps else "time", f"{steps}{record['seconds']:.0f} s")
     files += [folder / file for file in record.get("files", record.get("pictures", ()))]
   console.print(table)
-  console.print(note)
+  if note:
+    console.print(note)
   for path in files:
     console.print(f"{'picture' if path.suffix == '.png' else 'file'}: {path}")
 
@@ -57,7 +60,7 @@ def print_plan(plan: Plan) -> None:
   for name, stage in experiment.stages.items():
     task = plan.tasks[name]
     if isinstance(task, Work):
-      console.print(f"{name:12}{task.count():,} examples")
+      console.print(f"{name:12}{task.what()}")
       continue
     examples = task.examples()
     if examples is not None:  # else an earlier stage makes them
@@ -77,11 +80,14 @@ def print_plan(plan: Plan) -> None:
 
 
 def _split_of(workdir: Workdir) -> tuple[str, str]:
-  """Which split figures are of, and what that means."""
+  """' on the split' that figures are of, and what that means; '' where nothing was trained."""
   stages = workdir.config().stages
+  if not any(isinstance(stage, TrainingStage) for stage in stages.values()):
+    return "", ""
   if "test" in {(workdir.done(name) or {}).get("split") for name in stages}:
-    return "test", "checkpoints were chosen on the validation split"
-  return "held-out", "there is no third split: checkpoints were chosen on this one, too"
+    return " on the test split", "checkpoints were chosen on the validation split"
+  note = "there is no third split: checkpoints were chosen on this one, too"
+  return " on the held-out split", note
 
 
 def _short(value: object) -> str:

@@ -45,12 +45,13 @@ class Task(NamedTuple):
 
 
 class Work(NamedTuple):
-  """A stage that does not train but makes examples for those after it."""
+  """A stage that does not train but makes something: examples for those after it, mostly."""
 
   run: Callable[[pathlib.Path, Callable[[], bool]], None]  # (folder, stop); may raise Preempted
-  open: Callable[[pathlib.Path], Splits]  # what `run` made in the folder
-  figures: Callable[[Splits], dict[str, float]]
-  count: Callable[[], int]  # examples to be made
+  open: Callable[[pathlib.Path], Any]  # what `run` made in the folder, such as Splits
+  figures: Callable[[Any], dict[str, float]]
+  what: Callable[[], str]  # what is to be made, in words
+  model: Any = None  # for those who load the stage, where it is of one
 
 
 class Finished(NamedTuple):
@@ -58,7 +59,7 @@ class Finished(NamedTuple):
 
   stage: Stage
   task: Task | Work
-  learned: Any  # of a Task's best state, on the host; the Splits that a Work made
+  learned: Any  # of a Task's best state, on the host; what a Work made
   figures: dict[str, float]
 
   @property

@@ -7,7 +7,10 @@ import pytest
 
 from tests.train.conftest import ROOT, TINY
 
-VERBS = ("fit", "evaluate", "sample", "reconstruct", "upsample", "inpaint", "swap", "score")
+VERBS = (
+  *("fit", "evaluate", "sample", "reconstruct", "upsample", "inpaint", "swap", "score"),
+  *("import", "models"),
+)
 
 
 @pytest.mark.parametrize("verb", [[], *([verb] for verb in VERBS)])

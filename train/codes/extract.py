@@ -65,8 +65,8 @@ class ExtractStage(Stage):
           )
       return found
 
-    count = lambda: sum(map(len, done.task.examples().values()))
-    return Work(run=work, open=open_codes, figures=_figures, count=count)
+    what = lambda: f"{sum(map(len, done.task.examples().values())):,} examples"
+    return Work(run=work, open=open_codes, figures=_figures, what=what)
 
 
 def _write(

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from train import weights
 from train.codes import generation as drawing
 from train.errors import BadInput
 from train.images import judge, rejection
@@ -87,7 +88,9 @@ def _compare(real: np.ndarray, samples: np.ndarray, logits: np.ndarray) -> list[
 def _inception(path: pathlib.Path) -> Callable[[np.ndarray], np.ndarray]:
   """The 2,048 pooled features of the Inception-v3 whose weights are in a file."""
   try:
-    variables = interop.from_torch("inception_v3", _state_dict(path))
+    variables = interop.from_torch("inception_v3", weights.read(path))
+  except BadInput as error:
+    raise BadInput(f"--inception {error}") from None
   except ValueError as error:
     raise BadInput(f"--inception {path}: {error}") from None
   model = features.InceptionV3()
@@ -97,18 +100,3 @@ def _inception(path: pathlib.Path) -> Callable[[np.ndarray], np.ndarray]:
     return model.apply(variables, features.inception_images(images), method="features")
 
   return lambda images: in_batches(lambda part: apply(variables, part), images, 50)
-
-
-def _state_dict(path: pathlib.Path) -> dict[str, np.ndarray]:
-  if not path.is_file():
-    raise BadInput(f"--inception {path}: no such file; give a state dict as .npz or .pth")
-  try:
-    if path.suffix == ".npz":
-      with np.load(path) as arrays:
-        return dict(arrays)
-    import torch
-
-    return torch.load(path, map_location="cpu", weights_only=True)
-  except Exception as error:  # PyTorch is missing, or whatever a damaged file makes it raise
-    reason = (str(error).splitlines() or [repr(error)])[0][:200]
-    raise BadInput(f"--inception {path} can't be read: {reason}") from None

@@ -134,7 +134,7 @@ class Score(Drawing):
   num: int = field(1000, least=10, most=2**31 - 1)
   """Samples that are kept; at most as many held-out images are compared with."""
   inception: pathlib.Path | None = None
-  """Weights of the Inception-v3 for FID: a state dict as .npz, or as .pth where torch is there."""
+  """Weights of the Inception-v3 for FID: a state dict as .pth, .npz or .safetensors."""
   accuracy_steps: int = field(0, least=0)
   """Steps of a classifier trained on the samples and tested on real images (CAS); 0: none."""
   judge_size: int = field(8, least=1)

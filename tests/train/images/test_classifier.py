@@ -103,7 +103,7 @@ def test_score(tiny_run, classifier_run, here):
     (["score", "{run}", "--classifier", "{classifier}", "--num", "3"], "--num is 3; it must be at"),
     (
       ["score", "{run}", "--classifier", "{classifier}", "--inception", "gone.npz"],
-      "--inception gone.npz: no such file",
+      "--inception gone.npz is missing",
     ),
     (["sample", "{run}", "--classifier", "{classifier}", "--keep", "2"], "--keep is 2.0; it must"),
   ],

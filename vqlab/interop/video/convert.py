@@ -36,6 +36,15 @@ def video_model(name: str, state_dict: Mapping[str, Any]) -> nn.Module:
   return _read(name, state_dict)[2]
 
 
+def layout_of(name: str, state_dict: Mapping[str, Any]) -> Layout:
+  """The layout, one of `LAYOUTS[name]`, that a state dict's tensors are named in.
+
+  Raises:
+    ValueError: no network has this name, or the tensors are named as in no known layout.
+  """
+  return _read(name, state_dict)[1]
+
+
 def convert(
   name: str, state_dict: Mapping[str, Any], *, model: nn.Module | None = None
 ) -> dict[str, Any]:

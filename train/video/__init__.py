@@ -1,0 +1,1 @@
+"""Networks that name the action in a clip."""
