@@ -1,0 +1,120 @@
+"""3D convolutions with 3x3 taps over space as fewer products: Winograd's F(4x4, 3x3).
+
+    Y = A' [(G g G') * (B' d B)] A      d 6x6 inputs, g 3x3 taps, Y 4x4 outputs of a tile
+
+A tile costs 36 products for 144. A frame is transformed once for all taps over time, which are
+summed before the transform back. The kernel's gradient is made of the same tiles. The points of the
+transforms are 0, +-2/3, +-3/2 and infinity: with the usual 0, +-1, +-2 the errors were 1.7 times as
+large in the mean and 4 times at most. (Lavin and Gray 2016, arXiv 1509.09308; Toom-Cook.)
+
+Two cores took 48 ms for 64 -> 64 at 16x56x56 with 3x3x3 taps, a bare product of as many
+multiplications 65 ms, XLA's two-dimensional convolutions 130 ms.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from vqlab.nn.patches3d import Padding3D, Triple, divisor, out_size, pad3d
+
+
+def _vandermonde(terms: int) -> np.ndarray:
+  """Values of polynomials [6, terms]: at the five points, and the highest coefficient."""
+  finite = [[point**power for power in range(terms)] for point in (0, 2 / 3, -2 / 3, 3 / 2, -3 / 2)]
+  return np.array([*finite, [0] * (terms - 1) + [1]], np.float64)
+
+
+_A, _G, _B = _vandermonde(4), _vandermonde(3), np.linalg.inv(_vandermonde(6))
+
+# The tiles of a block have that many numbers, 2 MiB, or are those of one frame.
+_NUMBERS = 2**19
+
+
+def convolve_tiles(x: jax.Array, kernel: jax.Array, padding: Padding3D) -> jax.Array:
+  """The convolution of stride 1: [B, T, H, W, I], [kt, 3, 3, I, O] -> [B, T', H', W', O]."""
+  kt, inputs, outputs, batch = kernel.shape[0], *kernel.shape[3:], x.shape[0]
+  out = out_size(x, kernel.shape[:3], (1, 1, 1), padding)
+  x, frames, (h, w) = _prepared(x, kt, out, padding)
+  taps = jnp.stack(_mix(_G, [kernel[:, i] for i in range(3)]))
+  taps = jnp.stack(_mix(_G, [taps[:, :, j] for j in range(3)])).reshape(36, kt * inputs, outputs)
+
+  def step(i: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    y, before = carry
+    tiles, before = _tiles(x, before, i, kt, frames)
+    products = jnp.einsum("pni,pio->pno", tiles, taps).reshape(6, 6, batch, frames, h, w, outputs)
+    columns = jnp.stack(_mix(_A.T, list(products)), -2)
+    columns = columns.reshape(6, batch, frames, h, 4 * w, outputs)
+    part = jnp.stack(_mix(_A.T, list(columns)), 3)
+    part = part.reshape(batch, frames, 4 * h, 4 * w, outputs)[:, :, : out[1], : out[2]]
+    return lax.dynamic_update_slice_in_dim(y, part, i * frames, 1), before
+
+  start = jnp.zeros_like(x, shape=(batch, *out, outputs)), _inputs(x[:, : kt - 1])
+  return lax.fori_loop(0, out[0] // frames, step, start)[0]
+
+
+def kernel_gradient_tiles(
+  x: jax.Array, dy: jax.Array, size: Triple, padding: Padding3D
+) -> jax.Array:
+  """The kernel's gradient: [B, T, H, W, I], [B, T', H', W', O] -> [kt, 3, 3, I, O]."""
+  kt, inputs, outputs, out = size[0], x.shape[-1], dy.shape[-1], dy.shape[1:4]
+  x, frames, (h, w) = _prepared(x, kt, out, padding)
+  dy = pad3d(dy, ((0, 0), (0, 4 * h - out[1]), (0, 4 * w - out[2])))
+
+  def step(i: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    total, before = carry
+    tiles, before = _tiles(x, before, i, kt, frames)
+    part = lax.dynamic_slice_in_dim(dy, i * frames, frames, 1)
+    part = part.reshape(-1, h, 4, w, 4, outputs)
+    rows = jnp.stack(_mix(_A, [part[:, :, p] for p in range(4)]))
+    part = jnp.stack(_mix(_A, [rows[:, :, :, :, q] for q in range(4)])).reshape(36, -1, outputs)
+    return total + jnp.einsum("pni,pno->pio", tiles, part), before
+
+  start = jnp.zeros_like(x, shape=(36, kt * inputs, outputs)), _inputs(x[:, : kt - 1])
+  total, _ = lax.fori_loop(0, out[0] // frames, step, start)
+  taps = jnp.stack(_mix(_G.T, list(total.reshape(6, 6, kt, inputs, outputs))), 2)
+  return jnp.stack(_mix(_G.T, list(taps)), 1)
+
+
+def _prepared(
+  x: jax.Array, kt: int, out: Triple, padding: Padding3D
+) -> tuple[jax.Array, int, tuple[int, int]]:
+  """x, padded so that tiles fill it, the frames of a block, the tiles along H and W."""
+  h, w = -(-out[1] // 4), -(-out[2] // 4)
+  frame = 36 * kt * x.shape[0] * h * w * x.shape[-1]
+  (top, bottom), (left, right) = padding[1:]
+  fill = (top, bottom + 4 * h - out[1]), (left, right + 4 * w - out[2])
+  return pad3d(x, (padding[0], *fill)), divisor(out[0], _NUMBERS // frame), (h, w)
+
+
+def _tiles(
+  x: jax.Array, before: jax.Array, i: jax.Array, kt: int, frames: int
+) -> tuple[jax.Array, jax.Array]:
+  """The tiles of the i-th block for all taps over time, [36, B T' h w, kt I].
+
+  `before` are the tiles of the kt - 1 frames before the block's last ones; the next block's follow.
+  """
+  new = _inputs(lax.dynamic_slice_in_dim(x, i * frames + kt - 1, frames, 1))
+  if kt == 1:
+    return new.reshape(36, -1, new.shape[-1]), before
+  tiles = jnp.concatenate([before, new], 2)
+  taps = jnp.concatenate([tiles[:, :, t : t + frames] for t in range(kt)], -1)
+  return taps.reshape(36, -1, taps.shape[-1]), tiles[:, :, frames:]
+
+
+def _inputs(x: jax.Array) -> jax.Array:
+  """[B, T, 4h + 2, 4w + 2, C] -> [36, B, T, h w, C]."""
+  batch, frames, height, width, channels = x.shape
+  rows = jnp.stack(_mix(_B.T, [x[:, :, i : height + i - 5 : 4] for i in range(6)]))
+  tiles = jnp.stack(_mix(_B.T, [rows[:, :, :, :, j : width + j - 5 : 4] for j in range(6)]))
+  return tiles.reshape(36, batch, frames, height // 4 * (width // 4), channels)
+
+
+def _mix(matrix: np.ndarray, terms: Sequence[jax.Array]) -> list[jax.Array]:
+  """The product of a small matrix with a list of arrays."""
+  return [
+    sum(float(c) * term for c, term in zip(row, terms, strict=True) if abs(c) > 1e-9)
+    for row in matrix
+  ]
