@@ -86,6 +86,10 @@ KEYS = {
     "backbone.conv1.conv.conv_t.weight": (2, 83, 3, 1, 1),
     "backbone.conv1.bn.weight": (2,),
     "backbone.layer2.1.conv2.conv.conv_t.weight": (4, 9, 3, 1, 1),
+    "backbone.layer2.0.downsample.conv.conv_s.weight": (3, 2, 1, 1, 1),
+    "backbone.layer2.0.downsample.conv.bn_s.bias": (3,),
+    "backbone.layer2.0.downsample.conv.conv_t.weight": (4, 3, 1, 1, 1),
+    "backbone.layer2.0.downsample.bn.weight": (4,),
   },
   ("resnet3d_18", "Hara"): {"conv1.weight": (2, 3, 7, 7, 7), "layer2.0.downsample.1.bias": (4,)},
   ("resnet3d_50", "Hara"): {"bn1.running_var": (2,), "layer1.0.conv2.weight": (2, 2, 3, 3, 3)},
@@ -110,6 +114,11 @@ KEYS = {
     "backbone.slow_path.conv1_lateral.conv.weight": (4, 2, 7, 1, 1),
     "backbone.slow_path.layer3_lateral.conv.weight": (64, 32, 7, 1, 1),
     "backbone.fast_path.layer3.1.conv3.bn.weight": (32,),
+  },
+  ("slowfast_8x8_r50", "mmaction2 with lateral norms"): {
+    "backbone.slow_path.conv1_lateral.conv.weight": (4, 2, 7, 1, 1),
+    "backbone.slow_path.conv1_lateral.bn.running_mean": (4,),
+    "backbone.slow_path.layer3_lateral.bn.weight": (64,),
   },
   ("x3d_s", "PySlowFast"): {
     "s1.pathway0_stem.conv_xy.weight": (4, 3, 1, 3, 3),
@@ -173,6 +182,27 @@ def test_what_differs_from_create_is_told_by_the_tensors():
   state = interop.to_torch("x3d_s", variables, model=model, project="PySlowFast")
   found = interop.video_model("x3d_s", state)
   assert found == video.create("x3d_s", 11, shortcut_norm=True)
+  assert interop.to_torch("x3d_s", variables, model=model).keys() == state.keys()
+  with pytest.raises(ValueError, match=r"pytorchvideo .shortcut_norm False there, True here"):
+    interop.to_torch("x3d_s", variables, model=model, project="pytorchvideo")
+
+  both = {l.project: l for l in LAYOUTS["slowfast_8x8_r50"] if "mmaction2" in l.project}
+  for project, layout in both.items():
+    model, variables = tiny("slowfast_8x8_r50", layout)
+    state = interop.to_torch("slowfast_8x8_r50", variables, model=model, project=project)
+    found = interop.video_model("slowfast_8x8_r50", state)
+    assert found.lateral_norm == ("norms" in project) and found.sampling == "strided"
+
+
+def test_clips_may_have_other_channels():
+  model = video.create("slow_r50", 3, **TINY["slow_r50"])
+  clip = jax.ShapeDtypeStruct((1, 8, 32, 32, 2), np.float32)
+  shapes = jax.eval_shape(model.init, jax.random.key(0), clip)
+  variables = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), shapes)
+  state = interop.to_torch("slow_r50", variables, model=model)
+  assert state["blocks.0.conv.weight"].shape == (2, 2, 1, 7, 7)
+  found = interop.from_torch("slow_r50", state, model=model)
+  assert jax.tree.all(jax.tree.map(np.array_equal, found, variables))
 
 
 def test_kernels_of_images_are_inflated():
@@ -200,8 +230,14 @@ def test_deepmind_s_variables_by_their_full_names():
   a = interop.from_torch("i3d", named, model=model)
   b = interop.from_torch("i3d", state, model=model)
   assert jax.tree.all(jax.tree.map(np.array_equal, a, b))
+  short = {f"{key}:0": value for key, value in state.items()}
+  c = interop.from_tensorflow("i3d", short, model=model)
+  assert jax.tree.all(jax.tree.map(np.array_equal, a, c))
   with pytest.raises(ValueError, match="from_tensorflow: name is 's3d'; it must be one of 'i3d'"):
     interop.from_tensorflow("s3d", state)
+  torch_s = interop.to_torch("i3d", variables, model=model, project="piergiaj")
+  with pytest.raises(ValueError, match="from_tensorflow: these are named as piergiaj's; see from_"):
+    interop.from_tensorflow("i3d", torch_s)
 
 
 def refused(state, match, name="slow_r50", **options):

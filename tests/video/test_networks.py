@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from vqlab import video
 from vqlab.nn.conv3d_layers import padding_of
@@ -91,6 +92,17 @@ def test_the_mean_of_a_dense_head_is_the_global_one(name):
   np.testing.assert_allclose(logits, dense.logits.mean((1, 2, 3)), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["x3d_s", "slowfast_8x8_r50"])
+def test_heads_of_several_windows_have_gradients_under_jit(name):
+  model, variables, clip = small(name)
+  clip = jax.ShapeDtypeStruct((1, clip.shape[1], 64, 64, 3), jnp.float32)
+  loss = lambda params, x: jnp.sum(model.apply(variables | {"params": params}, x))
+  ones = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), variables)
+  variables = ones
+  gradients = jax.eval_shape(jax.jit(jax.grad(loss)), ones["params"], clip)
+  assert jax.tree.structure(gradients) == jax.tree.structure(ones["params"])
+
+
 def test_windows_are_moved_by_one_and_never_larger_than_the_map():
   x = jax.random.normal(jax.random.key(0), (2, 3, 4, 5, 2))
   found = mean_of_windows(x, (2, 3, 9))
@@ -125,6 +137,54 @@ def test_slow_frames_are_those_of_torch(alpha):
     assert video.slow_frames(frames, alpha).tolist() == expected, frames
 
 
+def test_networks_are_made_inside_modules():
+  class Two(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+      settings, _ = SMALL["x3d_s"]
+      return sum(video.create("x3d_s", 5, **settings)(part) for part in jnp.split(x, 2, axis=1))
+
+  clip = jax.ShapeDtypeStruct((1, 8, 32, 32, 3), jnp.float32)
+  variables = jax.eval_shape(Two().init, jax.random.key(0), clip)
+  assert set(variables["params"]) == {"X3D_0", "X3D_1"}
+
+
+@pytest.mark.parametrize(
+  ("name", "size", "fields", "said"),
+  [
+    ("s3d_g", (4, 32, 32), {"padding": "centred"}, r"Inception3D: the clip is too small.*0"),
+    ("i3d_r50", (1, 32, 32), {}, "ResNet3D: the clip is too small: its last map would be .2, 0"),
+    ("t3d_121", (4, 64, 64), {}, "DenseNet3D: the clip is too small"),
+    ("c3d", (8, 32, 32), {}, "C3D: the clip is too small"),
+    ("r3d_18", (8, 32, 32), {"block": "Basic"}, "ResNet3D: block is 'Basic'; it must be one of"),
+    ("r3d_18", (8, 32, 32), {"convolution": "spatial"}, "convolution is 'spatial'; .* 'factored'"),
+    ("r3d_18", (8, 32, 32), {"padding": "SAME"}, "ResNet3D: padding is 'SAME'; .* 'centred', 'sa"),
+    ("r3d_18", (8, 32, 32), {"depths": (1, 1)}, "an entry a stage each; found depths 2, strides 4"),
+    ("x3d_s", (4, 32, 32), {"widths": (8,)}, "X3D: .*; found widths 1, depths 4, strides 4"),
+    ("slowfast_8x8_r50", (8, 32, 32), {"sampling": "stride"}, "sampling is 'stride'"),
+    (
+      "slowfast_8x8_r50",
+      (8, 32, 32),
+      {"width": 6},
+      "width must be a multiple of beta = 4; found 6",
+    ),
+  ],
+)
+def test_what_can_not_be_is_said_in_a_line(name, size, fields, said):
+  settings, _ = SMALL[name]
+  model = video.create(name, 5, **settings | fields)
+  clip = jax.ShapeDtypeStruct((2, *size, 3), jnp.float32)
+  with pytest.raises(ValueError, match=said):
+    jax.eval_shape(model.init, jax.random.key(0), clip)
+
+
+def test_c3d_says_that_it_has_one_size():
+  model, variables, clip = small("c3d")
+  larger = jax.ShapeDtypeStruct((1, 16, 64, 64, 3), jnp.float32)
+  with pytest.raises(ValueError, match="C3D has one size of clips: these weights read maps of 16"):
+    jax.eval_shape(model.apply, variables, larger)
+
+
 def test_errors_name_what_is_wrong():
   with pytest.raises(ValueError, match="no network is called 'x3d'; known: c3d, r3d_18"):
     video.create("x3d", 10)
@@ -146,6 +206,8 @@ def test_errors_name_what_is_wrong():
     init((1, 9, 32, 32, 3))
   with pytest.raises(ValueError, match="a clip must be floating point, normalized; found uint8"):
     init((1, 8, 32, 32, 3), jnp.uint8)
-  with pytest.raises(ValueError, match="head is 'mean'; it must be 'global' or 'dense'"):
+  with pytest.raises(
+    ValueError, match="SlowFast: head is 'mean'; it must be one of 'global', 'dense'"
+  ):
     model = model.clone(head="mean")
     init((1, 8, 32, 32, 3))

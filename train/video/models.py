@@ -45,6 +45,7 @@ FILES = {
     "slowfast_4x16_r50": "SLOWFAST_4x16_R50.pyth",
     "slowfast_8x8_r50": "SLOWFAST_8x8_R50.pyth",
     "slowfast_8x8_r101": "SLOWFAST_8x8_R101.pyth",
+    "slowfast_16x8_r101_50_50": "SLOWFAST_16x8_R101_50_50.pyth",
     "x3d_xs": "X3D_XS.pyth",
     "x3d_s": "X3D_S.pyth",
     "x3d_m": "X3D_M.pyth",

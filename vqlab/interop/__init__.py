@@ -82,19 +82,25 @@ def from_haiku(name: str, params: Mapping[str, Any], state: Mapping[str, Any]) -
   return _arrays(_chosen("from_haiku", name, converters)(params, state))
 
 
-def from_tensorflow(name: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+def from_tensorflow(
+  name: str, variables: Mapping[str, Any], *, model: nn.Module | None = None
+) -> dict[str, Any]:
   """Variables from DeepMind's I3D, arrays by TensorFlow name -> those of `video.create(name, ...)`.
 
   Args:
     name: "i3d" or "i3d_flow".
     variables: such as RGB/inception_i3d/Conv3d_1a_7x7/conv_3d/w, also without the first two words,
       as its Kinetics-600 checkpoint has them. Their norms have no scale: it is 1.
+    model: the module the result must be for; None: `video_model(name, variables)`.
 
   Raises:
-    ValueError: another name, or a variable that is missing, unexpected or of another shape.
+    ValueError: another name or layout, or a variable that is missing, unexpected or of another shape.
   """
   _chosen("from_tensorflow", name, dict.fromkeys(("i3d", "i3d_flow")))
-  return _arrays(video.convert(name, variables))
+  layout = video.layout_of(name, variables)
+  if not layout.tensorflow:
+    raise ValueError(f"from_tensorflow: these are named as {layout.project}'s; see from_torch")
+  return _arrays(video.convert(name, variables, model=model))
 
 
 def _chosen(function: str, name: str, converters: dict[str, Any]) -> Any:

@@ -46,3 +46,10 @@ def whole_number(name: str, value: Any, *, least: int) -> None:
     raise ValueError(f"{name} is {value!r}; it must be a whole number")
   if value < least:
     raise ValueError(f"{name} is {value}; it must be at least {least}")
+
+
+def one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
+  """Raises ValueError unless the value is one of those allowed."""
+  if value not in allowed:
+    known = ", ".join(map(repr, allowed))
+    raise ValueError(f"{name} is {value!r}; it must be one of {known}")

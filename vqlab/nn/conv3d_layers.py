@@ -9,13 +9,15 @@ from flax import linen as nn
 from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
+from vqlab.nn.checks import one_of
 from vqlab.nn.conv3d import Padding3D, Triple, conv3d
 from vqlab.nn.norm import BatchNorm
 
 # How windows lie: "centred", k - 1 zeros halved, of an odd number the larger half behind (PyTorch's
 # k // 2 where k is odd); "same", as many as make ceil(size / stride) outputs, which depends on the
 # size (TensorFlow's SAME); or stated for each axis.
-Padding = Literal["centred", "same"] | Padding3D
+NamedPadding = Literal["centred", "same"]
+Padding = NamedPadding | Padding3D
 
 
 def padding_of(padding: Padding, size: Triple, window: Triple, stride: Triple) -> Padding3D:
@@ -27,6 +29,8 @@ def padding_of(padding: Padding, size: Triple, window: Triple, stride: Triple) -
       max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in zip(size, window, stride, strict=True)
     )
     return tuple((total // 2, total - total // 2) for total in totals)
+  if isinstance(padding, str):
+    one_of("padding", padding, ("centred", "same"))
   return padding
 
 

@@ -17,12 +17,17 @@ from flax import linen as nn
 from vqlab.nn.conv3d import Triple
 from vqlab.video.layers import Unit
 
+BASIC = ("joint", "factored", "factored_per_block")
+BOTTLENECK = ("joint", "spatial", "factored")
 Convolution = Literal["joint", "spatial", "factored", "factored_per_block"]
 
 
-def middle_width(inputs: int, outputs: int) -> int:
-  """Channels between 1x3x3 and 3x1x1 for as many parameters as a 3x3x3 (arXiv 1711.11248, 3.5)."""
-  return 27 * inputs * outputs // (9 * inputs + 3 * outputs)
+def middle_width(inputs: int, outputs: int, *, area: int = 9) -> int:
+  """Channels between 1 x k x k and 3 x 1 x 1 for as many parameters as 3 x k x k has; area: k k.
+
+  For k = 3 that of arXiv 1711.11248, section 3.5.
+  """
+  return 3 * area * inputs * outputs // (area * inputs + 3 * outputs)
 
 
 class Basic(nn.Module):
@@ -30,9 +35,12 @@ class Basic(nn.Module):
 
   Attributes:
     temporal: length in time of both kernels.
-    convolution: "joint": temporal x3x3. "factored": 1x3x3, norm, ReLU, temporal x1x1 with
+    convolution: one of BASIC. "joint": temporal x3x3. "factored": 1x3x3, norm, ReLU, temporal x1x1 with
       `middle_width` channels between, of each convolution's own widths (the paper's, VMZ's and
       mmaction2's); "factored_per_block": of the block's in both (torchvision's).
+    factored_shortcut: whether the shortcut is factored too, as mmaction2's is.
+    middle_epsilon: of the norms within factored convolutions; None: the unit's.
+    zero_init: whether the last norm's scale begins at 0, and so the block as its shortcut.
   """
 
   unit: Unit
@@ -40,6 +48,8 @@ class Basic(nn.Module):
   stride: Triple
   temporal: int = 3
   convolution: Convolution = "joint"
+  factored_shortcut: bool = False
+  middle_epsilon: float | None = None
   zero_init: bool = False
   expansion = 1
 
@@ -51,7 +61,11 @@ class Basic(nn.Module):
     last = _last(self.zero_init)
     y = self._convolve(x, "conv1", self.stride, middle_width(inputs, width), call, {})
     y = self._convolve(y, "conv2", (1, 1, 1), middle_width(seconds, width), call, last)
-    return nn.relu(y + _shortcut(self.unit, x, width, self.stride, call))
+    if not self.factored_shortcut or (inputs == width and self.stride == (1, 1, 1)):
+      return nn.relu(y + _shortcut(self.unit, x, width, self.stride, call))
+    middle, (t, h, w) = middle_width(inputs, width, area=1), self.stride
+    x = self._middle(x, middle, (1, 1, 1), (1, h, w), "shortcut_s", call)
+    return nn.relu(y + _shortcut(self.unit, x, width, (t, 1, 1), call))
 
   def _convolve(
     self, x: jax.Array, name: str, stride: Triple, middle: int, call: dict, options: dict
@@ -60,9 +74,15 @@ class Basic(nn.Module):
     if self.convolution == "joint":
       size = (self.temporal, 3, 3)
       return self.unit(self.features, size, stride=stride, name=name, **options)(x, **call)
-    x = self.unit(middle, (1, 3, 3), stride=(1, h, w), name=f"{name}_s")(x, **call)
+    x = self._middle(x, middle, (1, 3, 3), (1, h, w), f"{name}_s", call)
     size = (self.temporal, 1, 1)
     return self.unit(self.features, size, stride=(t, 1, 1), name=name, **options)(x, **call)
+
+  def _middle(
+    self, x: jax.Array, width: int, size: Triple, stride: Triple, name: str, call: dict
+  ) -> jax.Array:
+    epsilon = {} if self.middle_epsilon is None else {"epsilon": self.middle_epsilon}
+    return self.unit(width, size, stride=stride, name=name, **epsilon)(x, **call)
 
 
 class Bottleneck(nn.Module):
@@ -70,7 +90,7 @@ class Bottleneck(nn.Module):
 
   Attributes:
     temporal: length in time of the first kernel.
-    convolution: the middle one: "spatial": 1x3x3; "joint": 3x3x3; "factored": 3x1x1, norm, ReLU,
+    convolution: the middle one, one of BOTTLENECK: "spatial": 1x3x3; "joint": 3x3x3; "factored": 3x1x1, norm, ReLU,
       1x3x3 (pytorchvideo's R(2+1)D).
     zero_init: whether the last norm's scale begins at 0, and so the block as its shortcut.
   """

@@ -7,6 +7,7 @@ Modules are conv1a, conv2a, conv3a, conv3b, ..., fc6, fc7, head. Stages are conv
 before its pool.
 """
 
+import math
 from functools import partial
 
 import jax
@@ -14,9 +15,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
-from vqlab.nn.conv3d import Padding3D
-from vqlab.nn.conv3d_layers import Conv3D, Padding
-from vqlab.video.layers import Features, Heads, answer, check_clip, max_pool
+from vqlab.nn.conv3d import Padding3D, Triple
+from vqlab.nn.conv3d_layers import Conv3D, NamedPadding
+from vqlab.video.layers import Features, Heads, answer, check, max_pool
 
 
 class C3D(nn.Module):
@@ -24,17 +25,19 @@ class C3D(nn.Module):
 
   Attributes:
     widths: of the convolutions, by stage.
+    pools: windows and strides of the max-pools after the stages.
     hidden: widths of the two hidden layers.
     last_padding: of the last pool.
   """
 
   num_classes: int = 487
   widths: tuple[tuple[int, ...], ...] = ((64,), (128,), (256, 256), (512, 512), (512, 512))
+  pools: tuple[Triple, ...] = ((1, 2, 2), (2, 2, 2), (2, 2, 2), (2, 2, 2), (2, 2, 2))
   hidden: tuple[int, int] = (4096, 4096)
   last_padding: Padding3D = ((0, 0), (1, 1), (1, 1))
   head: Heads = "global"
   dropout: float = 0.5
-  padding: Padding = "centred"
+  padding: NamedPadding = "centred"
   dtype: DTypeLike = jnp.float32
   param_dtype: DTypeLike = jnp.float32
 
@@ -48,22 +51,32 @@ class C3D(nn.Module):
     features: bool = False,
   ) -> jax.Array | Features:
     """[B, T, H, W, C] -> logits, or Features; see `vqlab/video/layers.py`."""
-    check_clip("C3D", clip)
+    check(self, clip, stages=("widths", "pools"))
     del axis_name  # no norm
     types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
     conv = partial(Conv3D, kernel_size=(3, 3, 3), padding=self.padding, use_bias=True, **types)
     x, stages = clip.astype(self.dtype), {}
     none, last = ((0, 0),) * 3, len(self.widths)
-    for i, widths in enumerate(self.widths, 1):
-      for letter, width in zip("abcdefgh", widths, strict=False):
-        x = nn.relu(conv(width, name=f"conv{i}{letter}")(x))
+    for i, (widths, window) in enumerate(zip(self.widths, self.pools, strict=True), 1):
+      for j, width in enumerate(widths):
+        x = nn.relu(conv(width, name=f"conv{i}{chr(ord('a') + j)}")(x))
       stages[f"conv{i}"] = x
-      window = (1 if i == 1 else 2, 2, 2)
       x = max_pool(x, window, window, self.last_padding if i == last else none)
-    x = x.reshape(x.shape[0], 1, 1, 1, -1)
+    if x.size:  # else the head says so
+      self._check_size(x.shape)
+    x = x.reshape(x.shape[0], 1, 1, 1, x.size // x.shape[0])
     init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
     for i, width in enumerate(self.hidden):
       x = nn.relu(nn.Dense(width, kernel_init=init, name=f"fc{i + 6}", **types)(x))
       if i + 1 < len(self.hidden):  # the head drops before the classifier
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
     return answer(self, stages, (x,), ((1, 1, 1),), train=train, features=features)
+
+  def _check_size(self, shape: tuple[int, ...]) -> None:
+    """The hidden layers' weights are of one size of clips."""
+    kernel, found = self.get_variable("params", "fc6", {}).get("kernel"), math.prod(shape[1:])
+    if kernel is not None and kernel.shape[0] != found:
+      raise ValueError(
+        f"C3D has one size of clips: these weights read maps of {kernel.shape[0]} numbers; this "
+        f"clip gives {found}, {list(shape[1:])}"
+      )

@@ -19,9 +19,9 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from vqlab.nn.conv3d import Triple
-from vqlab.nn.conv3d_layers import Padding
+from vqlab.nn.conv3d_layers import NamedPadding
 from vqlab.nn.dtypes import at_least_float32
-from vqlab.video.layers import Features, Heads, Unit, answer, check_clip, max_pool, unit_of
+from vqlab.video.layers import Features, Heads, Unit, answer, check, max_pool, unit_of
 
 # Of each block the widths b0 | b1a, b1b | b2a, b2b | b3b.
 Widths = tuple[int, int, int, int, int, int]
@@ -76,7 +76,8 @@ class _Mixed(nn.Module):
   unit: Unit
   factored: bool
   gated: bool
-  padding: Padding
+  padding: NamedPadding
+  param_dtype: DTypeLike
   widths: Widths
 
   @nn.compact
@@ -94,8 +95,8 @@ class _Mixed(nn.Module):
       "b3b": conv(max_pool(x, three, one, self.padding), b3b, one, "b3b"),
     }
     if self.gated:
-      dtype = self.unit.keywords["param_dtype"]
-      branches = {name: _Gate(dtype, name=f"{name}_gate")(y) for name, y in branches.items()}
+      gate = lambda name: _Gate(self.param_dtype, name=f"{name}_gate")
+      branches = {name: gate(name)(y) for name, y in branches.items()}
     return jnp.concatenate(list(branches.values()), axis=-1)
 
 
@@ -105,7 +106,10 @@ class Inception3D(nn.Module):
   Attributes:
     stem: widths of the three convolutions before the blocks.
     stem_frames: frames the first convolution spans.
-    blocks: widths of the blocks, by stage of three, at most five a stage.
+    stem_stride: of the first convolution.
+    pools, pool_strides: of the max-pools, of which the first is behind the first convolution and
+      one before each stage.
+    blocks: widths of the blocks, by stage.
     width: what every width is multiplied by.
     factored: whether 3x3x3 is 1x3x3 and 3x1x1, each with norm and ReLU.
     factored_stem: whether the first convolution is, too.
@@ -117,6 +121,9 @@ class Inception3D(nn.Module):
   num_classes: int = 400
   stem: tuple[int, int, int] = (64, 64, 192)
   stem_frames: int = 7
+  stem_stride: Triple = (2, 2, 2)
+  pools: tuple[Triple, ...] = ((1, 3, 3), (1, 3, 3), (3, 3, 3), (2, 2, 2))
+  pool_strides: tuple[Triple, ...] = ((1, 2, 2), (1, 2, 2), (2, 2, 2), (2, 2, 2))
   blocks: tuple[tuple[Widths, ...], ...] = INCEPTION_V1
   width: float = 1.0
   factored: bool = False
@@ -126,7 +133,7 @@ class Inception3D(nn.Module):
   head: Heads = "global"
   pool: Triple = (2, 7, 7)
   dropout: float = 0.5
-  padding: Padding = "same"
+  padding: NamedPadding = "same"
   epsilon: float = 1e-3
   momentum: float = 0.999
   dtype: DTypeLike = jnp.float32
@@ -142,31 +149,42 @@ class Inception3D(nn.Module):
     features: bool = False,
   ) -> jax.Array | Features:
     """[B, T, H, W, C] -> logits, or Features; see `vqlab/video/layers.py`."""
-    check_clip("Inception3D", clip)
+    check(self, clip, stages=("pools", "pool_strides"))
+    if len(self.blocks) != len(self.pools) - 1:
+      raise ValueError(
+        f"Inception3D: blocks need {len(self.pools) - 1} stages, a pool each but the first; found "
+        f"{len(self.blocks)}"
+      )
     call = {"train": train, "axis_name": axis_name}
     unit = partial(unit_of(self), use_scale=self.use_scale)
     scaled = lambda widths: tuple(max(1, round(self.width * width)) for width in widths)
 
-    def pool(x: jax.Array, window: Triple, stride: Triple) -> jax.Array:
+    def pool(x: jax.Array, i: int) -> jax.Array:
       # torchvision's pools over 2 positions leave out what fills no window.
-      drops = self.padding == "centred" and max(window) == 2
-      return max_pool(x, window, stride, ((0, 0),) * 3 if drops else self.padding)
+      drops = self.padding == "centred" and max(self.pools[i]) == 2
+      padding = ((0, 0),) * 3 if drops else self.padding
+      return max_pool(x, self.pools[i], self.pool_strides[i], padding)
 
     first, second, third = scaled(self.stem)
     x, size = clip.astype(self.dtype), (self.stem_frames, 7, 7)
-    x = _convolve(unit, self.factored_stem, x, first, size, "Conv3d_1a_7x7", call, (2, 2, 2))
-    x = pool(x, (1, 3, 3), (1, 2, 2))
+    x = _convolve(unit, self.factored_stem, x, first, size, "Conv3d_1a_7x7", call, self.stem_stride)
+    x = pool(x, 0)
     x = unit(second, name="Conv3d_2b_1x1")(x, **call)
     x = _convolve(unit, self.factored, x, third, (3, 3, 3), "Conv3d_2c_3x3", call)
     if self.gated:
       x = _Gate(self.param_dtype, name="Conv3d_2c_3x3_gate")(x)
     stages = {"stem": x}
-    pools = (((1, 3, 3), (1, 2, 2)), ((3, 3, 3), (2, 2, 2)), ((2, 2, 2), (2, 2, 2)))
-    for i, (blocks, window) in enumerate(zip(self.blocks, pools, strict=True), 3):
-      x = pool(x, *window)
-      for letter, widths in zip("bcdef", blocks, strict=False):
-        parts = {"factored": self.factored, "gated": self.gated, "padding": self.padding}
-        block = _Mixed(unit=unit, widths=scaled(widths), name=f"Mixed_{i}{letter}", **parts)
-        x = block(x, **call)
-      stages[f"mixed{i}"] = x
+    parts = {
+      "unit": unit,
+      "factored": self.factored,
+      "gated": self.gated,
+      "padding": self.padding,
+      "param_dtype": self.param_dtype,
+    }
+    for i, blocks in enumerate(self.blocks, 1):
+      x = pool(x, i)
+      for j, widths in enumerate(blocks):
+        name = f"Mixed_{i + 2}{chr(ord('b') + j)}"
+        x = _Mixed(widths=scaled(widths), name=name, **parts)(x, **call)
+      stages[f"mixed{i + 2}"] = x
     return answer(self, stages, (x,), (self.pool,), train=train, features=features)

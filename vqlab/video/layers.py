@@ -13,9 +13,9 @@ and has the fields
     num_classes     logits a clip, or a location
     head            "global": [B, num_classes]; "dense": one for each window, [B, T', H', W', K]
     pool            what a window of the head covers of the last map, (T, H, W), moved by 1; where
-                    the map is smaller, or an entry is 0, all of it
+                    the map is smaller, or an entry is 0, all of it (SlowFast's has H and W alone)
     dropout         rate before the classifier, in training
-    padding         of convolutions, see `vqlab.nn.conv3d_layers`
+    padding         "centred" or "same", of convolutions and pools: see `vqlab.nn.conv3d_layers`
     epsilon, momentum           of batch norms
     dtype, param_dtype          compute dtype (norms, pools of heads and logits have float32 at
                                 least), dtype of the parameters
@@ -30,11 +30,13 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax import lax
 from jax.typing import DTypeLike
 
-from vqlab.nn.conv3d import Padding3D, Triple
+from vqlab.nn.checks import one_of
+from vqlab.nn.conv3d import Triple
 from vqlab.nn.conv3d_layers import ConvNorm, Padding, padding_of
 from vqlab.nn.dtypes import at_least_float32
 from vqlab.nn.pool3d import max_pool3d
@@ -52,13 +54,26 @@ class Features(NamedTuple):
   logits: jax.Array  # [B, num_classes] or [B, T', H', W', num_classes]
 
 
-def check_clip(name: str, clip: jax.Array, least: Triple = (1, 1, 1)) -> None:
-  """Raises ValueError unless it is floats [B, T, H, W, C] of a sufficient size."""
-  if clip.ndim != 5 or any(n < k for n, k in zip(clip.shape[1:4], least, strict=True)):
-    size = "" if least == (1, 1, 1) else " of at least {} frames of {} x {}".format(*least)
-    raise ValueError(f"{name}: a clip must be [B, T, H, W, C]{size}; found {list(clip.shape)}")
+def check(
+  network: Any, clip: jax.Array, *, frames: int = 1, stages: tuple[str, ...] = ("depths",)
+) -> None:
+  """Checks what every network is given; `stages` are the fields with an entry a stage.
+
+  Raises:
+    ValueError: the clip is not [B, T, H, W, C] of floats with enough frames, or a field can't be.
+  """
+  name = type(network).__name__
+  if clip.ndim != 5 or clip.shape[1] < frames:
+    enough = f" of at least {frames} frames" if frames > 1 else ""
+    raise ValueError(f"{name}: a clip must be [B, T, H, W, C]{enough}; found {list(clip.shape)}")
   if not jnp.issubdtype(clip.dtype, jnp.floating):
     raise ValueError(f"{name}: a clip must be floating point, normalized; found {clip.dtype}")
+  one_of(f"{name}: head", network.head, ("global", "dense"))
+  one_of(f"{name}: padding", network.padding, ("centred", "same"))
+  lengths = {field: len(getattr(network, field)) for field in stages}
+  if len(set(lengths.values())) > 1:
+    found = ", ".join(f"{field} {length}" for field, length in lengths.items())
+    raise ValueError(f"{name}: these fields need an entry a stage each; found {found}")
 
 
 def unit_of(network: nn.Module) -> Unit:
@@ -81,7 +96,7 @@ def max_pool(
   return max_pool3d(x, window, stride=stride, padding=padding)
 
 
-def halve(x: jax.Array, window: Triple = (2, 2, 2)) -> jax.Array:
+def halve(x: jax.Array, window: Triple) -> jax.Array:
   """The mean of each window, side by side; what fills no window is left out."""
   (b, *size, c), (t, h, w) = x.shape, window
   n = [s // k for s, k in zip(size, window, strict=True)]
@@ -101,7 +116,7 @@ def mean_of_windows(x: jax.Array, window: Triple) -> jax.Array:
   window = [1 if i in whole else k for i, k in enumerate(window, 1)]
   if window == [1, 1, 1]:
     return x
-  sums = lax.reduce_window(x, jnp.zeros((), x.dtype), lax.add, (1, *window, 1), (1,) * 5, "VALID")
+  sums = lax.reduce_window(x, np.zeros((), x.dtype), lax.add, (1, *window, 1), (1,) * 5, "VALID")
   return sums / (window[0] * window[1] * window[2])
 
 
@@ -120,8 +135,6 @@ class Head(nn.Module):
     self, maps: tuple[jax.Array, ...], windows: tuple[Triple, ...], *, train: bool
   ) -> tuple[jax.Array, jax.Array]:
     """Maps with equally many windows each -> (what the classifier reads, logits)."""
-    if self.kind not in ("global", "dense"):
-      raise ValueError(f"head is {self.kind!r}; it must be 'global' or 'dense'")
     pooled = [mean_of_windows(x, window) for x, window in zip(maps, windows, strict=True)]
     x = jnp.concatenate(pooled, axis=-1)
     types = {"dtype": at_least_float32(self.dtype), "param_dtype": self.param_dtype}
@@ -146,7 +159,16 @@ def answer(
   features: bool,
   hidden: int = 0,
 ) -> jax.Array | Features:
-  """A network's logits, or all its features."""
+  """A network's logits, or all its features.
+
+  Raises:
+    ValueError: the clip is so small that nothing is left of it.
+  """
+  if any(0 in x.shape for x in maps):
+    raise ValueError(
+      f"{type(network).__name__}: the clip is too small: its last map would be "
+      f"{[list(x.shape) for x in maps][0]}"
+    )
   head = Head(
     network.num_classes,
     network.head,
@@ -158,18 +180,3 @@ def answer(
   )
   pooled, logits = head(maps, windows, train=train)
   return Features(stages, pooled, logits) if features else logits
-
-
-__all__ = [
-  "Features",
-  "Head",
-  "Heads",
-  "Padding3D",
-  "Unit",
-  "answer",
-  "check_clip",
-  "halve",
-  "max_pool",
-  "mean_of_windows",
-  "unit_of",
-]

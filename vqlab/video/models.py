@@ -152,7 +152,9 @@ def create(name: str, num_classes: int, **fields: Any) -> nn.Module:
   for field in fields:
     if field not in known:
       raise ValueError(f"create: {name} has no field {field!r}; it has {', '.join(known)}")
-  return network.clone(num_classes=num_classes, **fields)
+  # Not `clone`, so that modules may create networks of their own.
+  kept = {field: getattr(network, field) for field in known}
+  return type(network)(**kept | {"num_classes": num_classes} | fields)
 
 
 def _model(name: str) -> _Model:

@@ -16,10 +16,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
+from vqlab.nn.checks import one_of
 from vqlab.nn.conv3d import Triple
-from vqlab.nn.conv3d_layers import Padding
-from vqlab.video.blocks import Basic, Bottleneck, Convolution, stage
-from vqlab.video.layers import Features, Heads, answer, check_clip, max_pool, unit_of
+from vqlab.nn.conv3d_layers import NamedPadding
+from vqlab.video.blocks import BASIC, BOTTLENECK, Basic, Bottleneck, Convolution, stage
+from vqlab.video.layers import Features, Heads, answer, check, max_pool, unit_of
 
 _HALVED = ((1, 1, 1), (2, 2, 2), (2, 2, 2), (2, 2, 2))
 
@@ -38,6 +39,8 @@ class ResNet3D(nn.Module):
     stem_middle: channels between 1 x H x W and T x 1 x 1, where the stem is factored; 0: it is not.
     stem_pool, stem_pool_stride: window and stride of a max-pool after it; None: none.
     res2_pool: window and stride in time of a max-pool after res2; 1: none.
+    middle_epsilon, factored_shortcut: of basic blocks, see `vqlab/video/blocks.py`; the stem's
+      first norm has the former as well.
     zero_init: whether the last norm of each block begins with scale 0.
   """
 
@@ -54,11 +57,13 @@ class ResNet3D(nn.Module):
   stem_pool: Triple | None = None
   stem_pool_stride: Triple = (1, 2, 2)
   res2_pool: int = 1
+  middle_epsilon: float | None = None
+  factored_shortcut: bool = False
   zero_init: bool = False
   head: Heads = "global"
   pool: Triple = (0, 0, 0)
   dropout: float = 0.0
-  padding: Padding = "centred"
+  padding: NamedPadding = "centred"
   epsilon: float = 1e-5
   momentum: float = 0.9
   dtype: DTypeLike = jnp.float32
@@ -74,19 +79,29 @@ class ResNet3D(nn.Module):
     features: bool = False,
   ) -> jax.Array | Features:
     """[B, T, H, W, C] -> logits, or Features; see `vqlab/video/layers.py`."""
-    check_clip("ResNet3D", clip)
+    check(self, clip, stages=("depths", "strides", "temporal"))
+    one_of("ResNet3D: block", self.block, ("basic", "bottleneck"))
+    basic = self.block == "basic"
+    one_of("ResNet3D: convolution", self.convolution, BASIC if basic else BOTTLENECK)
     unit, call = unit_of(self), {"train": train, "axis_name": axis_name}
     x = clip.astype(self.dtype)
     size, stride = self.stem_size, self.stem_stride
     if self.stem_middle:
-      spatial = unit(self.stem_middle, (1, *size[1:]), stride=(1, *stride[1:]), name="stem_s")
+      epsilon = self.epsilon if self.middle_epsilon is None else self.middle_epsilon
+      options = {"stride": (1, *stride[1:]), "epsilon": epsilon, "name": "stem_s"}
+      spatial = unit(self.stem_middle, (1, *size[1:]), **options)
       x, size, stride = spatial(x, **call), (size[0], 1, 1), (stride[0], 1, 1)
     x = unit(self.width, size, stride=stride, name="stem")(x, **call)
     if self.stem_pool:
       x = max_pool(x, self.stem_pool, self.stem_pool_stride, self.padding)
     stages = {"stem": x}
-    block = Bottleneck if self.block == "bottleneck" else Basic
-    options = {"convolution": self.convolution, "zero_init": self.zero_init}
+    block, options = Bottleneck, {"convolution": self.convolution, "zero_init": self.zero_init}
+    if basic:
+      block = Basic
+      options |= {
+        "middle_epsilon": self.middle_epsilon,
+        "factored_shortcut": self.factored_shortcut,
+      }
     for i, (depth, stride, temporal) in enumerate(
       zip(self.depths, self.strides, self.temporal, strict=True)
     ):

@@ -20,10 +20,11 @@ import numpy as np
 from flax import linen as nn
 from jax.typing import DTypeLike
 
+from vqlab.nn.checks import one_of
 from vqlab.nn.conv3d import Triple
-from vqlab.nn.conv3d_layers import Conv3D, Padding
+from vqlab.nn.conv3d_layers import Conv3D, NamedPadding
 from vqlab.video.blocks import Bottleneck, stage
-from vqlab.video.layers import Features, Heads, answer, check_clip, max_pool, unit_of
+from vqlab.video.layers import Features, Heads, answer, check, max_pool, unit_of
 
 
 def slow_frames(frames: int, alpha: int) -> np.ndarray:
@@ -51,10 +52,11 @@ class SlowFast(nn.Module):
     fusion_size: frames a lateral convolution spans.
     fusion_ratio: channels of a lateral convolution for each fast one.
     depths: blocks of res2 ... res5, in both pathways.
-    strides: of res2 ... res5 over H and W.
+    strides: of res2 ... res5, in both pathways.
     slow_temporal, fast_temporal: lengths in time of the kernels of the stages' blocks; where a
       stage has more blocks than lengths they are taken in turn.
     slow_stem, fast_stem: sizes of the first convolutions.
+    stem_stride, stem_pool, stem_pool_stride: of both, and of the max-pools after them.
     sampling: which frames the slow pathway sees: "linspace", see `slow_frames`; "strided", every
       alpha-th from the first on, as in mmaction2.
     lateral_norm: whether lateral convolutions have norm and ReLU, which mmaction2's have not.
@@ -69,18 +71,21 @@ class SlowFast(nn.Module):
   fusion_size: int = 7
   fusion_ratio: int = 2
   depths: tuple[int, ...] = (3, 4, 6, 3)
-  strides: tuple[int, ...] = (1, 2, 2, 2)
+  strides: tuple[Triple, ...] = ((1, 1, 1), (1, 2, 2), (1, 2, 2), (1, 2, 2))
   slow_temporal: tuple[tuple[int, ...], ...] = ((1,), (1,), (3,), (3,))
   fast_temporal: tuple[tuple[int, ...], ...] = ((3,), (3,), (3,), (3,))
   slow_stem: Triple = (1, 7, 7)
   fast_stem: Triple = (5, 7, 7)
+  stem_stride: Triple = (1, 2, 2)
+  stem_pool: Triple = (1, 3, 3)
+  stem_pool_stride: Triple = (1, 2, 2)
   sampling: Literal["linspace", "strided"] = "linspace"
   lateral_norm: bool = True
   zero_init: bool = True
   head: Heads = "global"
   pool: tuple[int, int] = (7, 7)
   dropout: float = 0.5
-  padding: Padding = "centred"
+  padding: NamedPadding = "centred"
   epsilon: float = 1e-5
   momentum: float = 0.9
   dtype: DTypeLike = jnp.float32
@@ -102,7 +107,13 @@ class SlowFast(nn.Module):
     Raises:
       ValueError: T is no multiple of alpha.
     """
-    check_clip("SlowFast", clip, (self.alpha, 1, 1))
+    lists = ("depths", "strides", "slow_temporal", "fast_temporal")
+    check(self, clip, frames=self.alpha, stages=lists)
+    one_of("SlowFast: sampling", self.sampling, ("linspace", "strided"))
+    if self.width % self.beta:
+      raise ValueError(
+        f"SlowFast: width must be a multiple of beta = {self.beta}; found {self.width}"
+      )
     if clip.shape[1] % self.alpha:
       raise ValueError(
         f"SlowFast: frames must be a multiple of alpha = {self.alpha}; found {clip.shape[1]}"
@@ -114,8 +125,8 @@ class SlowFast(nn.Module):
     slow = fast[:, :: self.alpha] if strided else fast[:, slow_frames(clip.shape[1], self.alpha)]
 
     def stem(x: jax.Array, name: str, width: int, size: Triple) -> jax.Array:
-      x = unit(width, size, stride=(1, 2, 2), name=f"{name}_stem")(x, **call)
-      return max_pool(x, (1, 3, 3), (1, 2, 2), self.padding)
+      x = unit(width, size, stride=self.stem_stride, name=f"{name}_stem")(x, **call)
+      return max_pool(x, self.stem_pool, self.stem_pool_stride, self.padding)
 
     def lateral(after: str, slow: jax.Array, fast: jax.Array) -> jax.Array:
       shape = (self.fusion_ratio * fast.shape[-1], (self.fusion_size, 1, 1), (self.alpha, 1, 1))
@@ -134,7 +145,7 @@ class SlowFast(nn.Module):
       slow, name = lateral(list(stages)[-1], slow, fast), f"res{i + 2}"
       shared = {
         "depth": depth,
-        "stride": (1, stride, stride),
+        "stride": stride,
         "options": {"zero_init": self.zero_init},
         "call": call,
       }

@@ -13,7 +13,7 @@ The even D is padded by (D - 1) // 2 frames before and D // 2 after: an output s
 of the future than of the past.
 
 Modules are stem, dense1_0_a, dense1_0_b, ..., ttl1_t1, ttl1_t3, ttl1_t6, transition1, ..., norm,
-head. Stages are stem, dense1, ..., each before its transition.
+head. Stages are stem, dense1, ..., each before its transition, and last, behind the last norm.
 """
 
 from typing import Any
@@ -24,9 +24,9 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from vqlab.nn.conv3d import Triple
-from vqlab.nn.conv3d_layers import Conv3D, Padding
+from vqlab.nn.conv3d_layers import Conv3D, NamedPadding
 from vqlab.nn.norm import BatchNorm
-from vqlab.video.layers import Features, Heads, answer, check_clip, halve, max_pool, unit_of
+from vqlab.video.layers import Features, Heads, answer, check, halve, max_pool, unit_of
 
 
 class _NormConv(nn.Module):
@@ -34,7 +34,7 @@ class _NormConv(nn.Module):
 
   features: int
   kernel_size: Triple
-  padding: Padding
+  padding: NamedPadding
   norm: dict[str, Any]
   types: dict[str, Any]
 
@@ -52,8 +52,9 @@ class DenseNet3D(nn.Module):
     depths: layers of the dense blocks.
     growth: channels a layer appends.
     bottleneck: channels between a layer's convolutions for each that it appends.
-    stem_width, stem_stride: of the first convolution, 3x7x7.
+    stem_width, stem_size, stem_stride: of the first convolution.
     stem_pool_stride: of the 3x3x3 max-pool after it.
+    transition_pool: what a transition takes the mean of.
     ttl: lengths in time of the temporal transition layers' kernels, by block; (): none.
     ttl_width: channels of each of them.
   """
@@ -63,14 +64,16 @@ class DenseNet3D(nn.Module):
   growth: int = 32
   bottleneck: int = 4
   stem_width: int = 64
+  stem_size: Triple = (3, 7, 7)
   stem_stride: Triple = (2, 2, 2)
   stem_pool_stride: Triple = (2, 2, 2)
+  transition_pool: Triple = (2, 2, 2)
   ttl: tuple[tuple[int, ...], ...] = ()
   ttl_width: int = 128
   head: Heads = "global"
   pool: Triple = (0, 7, 7)
   dropout: float = 0.0
-  padding: Padding = "centred"
+  padding: NamedPadding = "centred"
   epsilon: float = 1e-5
   momentum: float = 0.9
   dtype: DTypeLike = jnp.float32
@@ -86,7 +89,11 @@ class DenseNet3D(nn.Module):
     features: bool = False,
   ) -> jax.Array | Features:
     """[B, T, H, W, C] -> logits, or Features; see `vqlab/video/layers.py`."""
-    check_clip("DenseNet3D", clip)
+    check(self, clip)
+    if self.ttl and len(self.ttl) != len(self.depths) - 1:
+      raise ValueError(
+        f"DenseNet3D: ttl needs an entry a transition, {len(self.depths) - 1}; found {len(self.ttl)}"
+      )
     call = {"train": train, "axis_name": axis_name}
     types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
     norm = {"momentum": self.momentum, "epsilon": self.epsilon}
@@ -94,7 +101,7 @@ class DenseNet3D(nn.Module):
     def unit(x: jax.Array, width: int, size: Triple, name: str) -> jax.Array:
       return _NormConv(width, size, self.padding, norm, types, name=name)(x, **call)
 
-    stem = unit_of(self)(self.stem_width, (3, 7, 7), stride=self.stem_stride, name="stem")
+    stem = unit_of(self)(self.stem_width, self.stem_size, stride=self.stem_stride, name="stem")
     x = stem(clip.astype(self.dtype), **call)
     x = max_pool(x, (3, 3, 3), self.stem_pool_stride, self.padding)
     stages = {"stem": x}
@@ -110,6 +117,7 @@ class DenseNet3D(nn.Module):
         sizes = ((t, 1, 1) if t == 1 else (t, 3, 3) for t in self.ttl[i - 1])
         branches = [unit(x, self.ttl_width, size, f"ttl{i}_t{size[0]}") for size in sizes]
         x = jnp.concatenate(branches, axis=-1)
-      x = halve(unit(x, x.shape[-1] // 2, (1, 1, 1), f"transition{i}"))
-    x = nn.relu(BatchNorm(name="norm", **norm, **types)(x, **call))
+      x = unit(x, x.shape[-1] // 2, (1, 1, 1), f"transition{i}")
+      x = halve(x, self.transition_pool)
+    x = stages["last"] = nn.relu(BatchNorm(name="norm", **norm, **types)(x, **call))
     return answer(self, stages, (x,), (self.pool,), train=train, features=features)

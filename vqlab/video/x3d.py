@@ -7,7 +7,7 @@
              block from the first on, Swish, 1x1x1 to C, and a shortcut
     head     1x1x1 to int(ratio C), pool, a ReLU layer without norm, dropout, classifier
 
-No stride in time anywhere. Modules are stem_s, stem, res2_0 (a, b, squeeze, excite, c, shortcut),
+No stride in time anywhere. Stages are stem, res2 ... res5, last. Modules are stem_s, stem, res2_0 (a, b, squeeze, excite, c, shortcut),
 ..., last, head.
 """
 
@@ -19,9 +19,9 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from vqlab.nn.conv3d import Triple
-from vqlab.nn.conv3d_layers import Conv3D, Padding
+from vqlab.nn.conv3d_layers import Conv3D, NamedPadding
 from vqlab.nn.dtypes import at_least_float32
-from vqlab.video.layers import Features, Heads, Unit, answer, check_clip, unit_of
+from vqlab.video.layers import Features, Heads, Unit, answer, check, unit_of
 
 
 def round_width(width: float, *, divisor: int = 8) -> int:
@@ -35,12 +35,13 @@ class _Block(nn.Module):
   features: int
   inner: int
   squeezed: int  # channels between squeeze and excitation; 0: none
-  stride: int
+  stride: Triple
   shortcut_norm: bool
+  param_dtype: DTypeLike
 
   @nn.compact
   def __call__(self, x: jax.Array, **call: Any) -> jax.Array:
-    unit, stride = self.unit, (1, self.stride, self.stride)
+    unit, stride = self.unit, self.stride
     y = unit(self.inner, name="a")(x, **call)
     y = unit(
       self.inner, (3, 3, 3), stride=stride, groups=self.inner, activation=None, name="b"
@@ -51,17 +52,18 @@ class _Block(nn.Module):
     y = unit(
       self.features, activation=None, scale_init=nn.initializers.zeros, name="c"
     )(y, **call)  # fmt: skip
-    if x.shape[-1] != self.features or (self.stride > 1 and self.shortcut_norm):
+    strided = stride != (1, 1, 1)
+    if x.shape[-1] != self.features or (strided and self.shortcut_norm):
       x = unit(self.features, stride=stride, activation=None, name="shortcut")(x, **call)
-    elif self.stride > 1:
-      types = {"dtype": x.dtype, "param_dtype": unit.keywords["param_dtype"]}
+    elif strided:
+      types = {"dtype": x.dtype, "param_dtype": self.param_dtype}
       x = Conv3D(self.features, stride=stride, name="shortcut", **types)(x)
     return nn.relu(x + y)
 
   def _gate(self, y: jax.Array) -> jax.Array:
     """[B, T, H, W, C] -> [B, 1, 1, 1, C] in (0, 1)."""
     wide = at_least_float32(y.dtype)
-    types = {"dtype": wide, "param_dtype": self.unit.keywords["param_dtype"]}
+    types = {"dtype": wide, "param_dtype": self.param_dtype}
     mean = jnp.mean(y.astype(wide), axis=(1, 2, 3), keepdims=True)
     squeezed = nn.relu(nn.Dense(self.squeezed, name="squeeze", **types)(mean))
     return nn.sigmoid(nn.Dense(y.shape[-1], name="excite", **types)(squeezed)).astype(y.dtype)
@@ -71,8 +73,8 @@ class X3D(nn.Module):
   """One of X3D; the fields that all networks have: see `vqlab/video/layers.py`.
 
   Attributes:
-    stem_width: channels of the stem.
-    widths, depths, strides: of res2 ... res5; strides over H and W.
+    stem_width, stem_size, stem_stride: of the stem: channels, its two kernels' lengths, stride.
+    widths, depths, strides: of res2 ... res5.
     ratio: channels between the convolutions of a block for each of its own.
     squeeze: channels of squeeze and excitation for each of those between, rounded to 8; 0: none.
     hidden: channels of the head's ReLU layer.
@@ -82,9 +84,11 @@ class X3D(nn.Module):
 
   num_classes: int = 400
   stem_width: int = 24
+  stem_size: Triple = (5, 3, 3)
+  stem_stride: Triple = (1, 2, 2)
   widths: tuple[int, ...] = (24, 48, 96, 192)
   depths: tuple[int, ...] = (3, 5, 11, 7)
-  strides: tuple[int, ...] = (2, 2, 2, 2)
+  strides: tuple[Triple, ...] = ((1, 2, 2), (1, 2, 2), (1, 2, 2), (1, 2, 2))
   ratio: float = 2.25
   squeeze: float = 1 / 16
   hidden: int = 2048
@@ -92,7 +96,7 @@ class X3D(nn.Module):
   head: Heads = "global"
   pool: Triple = (13, 5, 5)
   dropout: float = 0.5
-  padding: Padding = "centred"
+  padding: NamedPadding = "centred"
   epsilon: float = 1e-5
   momentum: float = 0.9
   dtype: DTypeLike = jnp.float32
@@ -108,19 +112,26 @@ class X3D(nn.Module):
     features: bool = False,
   ) -> jax.Array | Features:
     """[B, T, H, W, C] -> logits, or Features; see `vqlab/video/layers.py`."""
-    check_clip("X3D", clip)
+    check(self, clip, stages=("widths", "depths", "strides"))
+    frames, height, width = self.stem_size
     unit, call = unit_of(self), {"train": train, "axis_name": axis_name}
     stem = Conv3D(
       self.stem_width,
-      (1, 3, 3),
-      stride=(1, 2, 2),
+      (1, height, width),
+      stride=(1, *self.stem_stride[1:]),
       padding=self.padding,
       name="stem_s",
       dtype=self.dtype,
       param_dtype=self.param_dtype,
     )
     x = stem(clip.astype(self.dtype))
-    x = unit(self.stem_width, (5, 1, 1), groups=self.stem_width, name="stem")(x, **call)
+    x = unit(
+      self.stem_width,
+      (frames, 1, 1),
+      stride=(self.stem_stride[0], 1, 1),
+      groups=self.stem_width,
+      name="stem",
+    )(x, **call)
     stages = {"stem": x}
     for i, (width, depth, stride) in enumerate(
       zip(self.widths, self.depths, self.strides, strict=True)
@@ -133,11 +144,12 @@ class X3D(nn.Module):
           features=width,
           inner=inner,
           squeezed=0 if j % 2 else squeezed,
-          stride=1 if j else stride,
+          stride=(1, 1, 1) if j else stride,
           shortcut_norm=self.shortcut_norm,
+          param_dtype=self.param_dtype,
           name=f"res{i + 2}_{j}",
         )(x, **call)
       stages[f"res{i + 2}"] = x
-    x = unit(int(self.ratio * self.widths[-1]), name="last")(x, **call)
+    x = stages["last"] = unit(int(self.ratio * self.widths[-1]), name="last")(x, **call)
     shared = {"train": train, "features": features, "hidden": self.hidden}
     return answer(self, stages, (x,), (self.pool,), **shared)

@@ -22,6 +22,8 @@ from vqlab.video.inflate import inflate
 
 Path = tuple[str, ...]
 _CLASSIFIER = ("head", "fc", "kernel")
+# The first convolution, whose inputs are a clip's channels; a factored one before its second part.
+_FIRST = ("stem_s", "stem", "slow_stem", "conv1a", "Conv3d_1a_7x7_s", "Conv3d_1a_7x7")
 
 
 def video_model(name: str, state_dict: Mapping[str, Any]) -> nn.Module:
@@ -60,8 +62,12 @@ def convert(
     tensors.ignore(suffix="_momentum")
     tensors.ignore(prefix="lr")
     tensors.ignore(prefix="model_iter")
-  wanted = flatten_dict(_shapes(name, network))
-  keys = {path: layout.keys(network)(path[1:]) for path in wanted}
+  key = layout.keys(network)
+  firsts = [key(path) for path in _first_kernels()]
+  found = [tensors.shape(first, 5) for first in firsts if first in tensors]
+  channels = found[0][-2 if layout.tensorflow else 1] if found and not layout.images else 0
+  wanted = flatten_dict(_shapes(name, network, channels))
+  keys = {path: key(path[1:]) for path in wanted}
   if unnamed := [path for path in keys if keys[path] is None and not _is_one(layout, path)]:
     raise ValueError(f"{name}: {layout.project} has no name for {'.'.join(unnamed[0])}")
   tensors.expect([key for key in keys.values() if key is not None])
@@ -84,16 +90,21 @@ def to_torch(
     name: of the network, one of `video.names()`.
     variables: {"params", "batch_stats"}.
     model: the network they are of.
-    project: whose layout, such as "pytorchvideo" or "torchvision"; "": the first that is known.
+    project: whose layout, such as "pytorchvideo" or "torchvision"; "": the first that fits.
 
   Raises:
-    ValueError: an unknown name or project, or variables that are not the model's.
+    ValueError: an unknown name or project, one whose network of this name is another than the
+      model, or variables that are not the model's.
   """
-  layouts = {layout.project: layout for layout in _layouts(name) if not layout.images}
-  layout = layouts.get(project or next(iter(layouts)))
+  known = [layout for layout in _layouts(name) if not layout.images]
+  fitting = {layout.project: layout for layout in known if not _differing(name, layout, model)}
+  layout = fitting.get(project or next(iter(fitting), ""))
   if layout is None:
-    raise ValueError(f"to_torch: project is {project!r}; for {name} there are {', '.join(layouts)}")
-  wanted, given = flatten_dict(_shapes(name, model)), flatten_dict(dict(variables))
+    others = ", ".join(f"{l.project} ({_differing(name, l, model) or 'fits'})" for l in known)
+    raise ValueError(f"to_torch: project is {project!r}; for this {name} there are {others}")
+  given = flatten_dict(dict(variables))
+  firsts = [given[path].shape[-2] for path in _first_kernels("params") if path in given]
+  wanted = flatten_dict(_shapes(name, model, *firsts[:1]))
   for path, leaf in wanted.items():
     if path not in given or given[path].shape != leaf.shape:
       raise ValueError(f"to_torch: variables are not the model's: {'.'.join(path)} differs")
@@ -117,25 +128,44 @@ def _layouts(name: str) -> tuple[Layout, ...]:
 def _read(name: str, state_dict: Mapping[str, Any]) -> tuple[StateDict, Layout, nn.Module]:
   """The tensors, whose layout they have, and the network they are of."""
   layouts = _layouts(name)
-  if isinstance(state_dict, Mapping) and any("inception_i3d/" in str(key) for key in state_dict):
-    state_dict = {re.sub(r"^\w+/inception_i3d/|:0$", "", k): v for k, v in state_dict.items()}
+  if isinstance(state_dict, Mapping) and any("/conv_3d/" in str(key) for key in state_dict):
+    plain = lambda key: re.sub(r"^\w+/inception_i3d/|:0$", "", str(key))
+    state_dict = {plain(key): value for key, value in state_dict.items()}
   tensors, template = StateDict(state_dict, name), video.create(name, 1)
   heads = {layout.project: layout.keys(template)(_CLASSIFIER) for layout in layouts}
   flat = any(len(shape) == 4 for shape in tensors.shapes())
   for layout in layouts:
-    if layout.images == flat and (head := heads[layout.project]) in tensors:
+    head = heads[layout.project]
+    if layout.images == flat and head in tensors and layout.unless not in tensors:
       shape = tensors.shape(head, len(_forms(layout, template, _CLASSIFIER, (1, 1))[0]))
       classes = shape[-1] if layout.tensorflow else shape[0]
       return tensors, layout, video.create(name, classes, **layout.fields)
   known = ", ".join(f"{project} ({key})" for project, key in heads.items())
   raise ValueError(
     f"{name}: the tensors are named as in none of the layouts known for it, each told by its "
-    f"classifier: {known}; found {', '.join(tensors.keys()[:3])}, ..."
+    f"classifier: {known}; found {', '.join([*tensors.keys()[:3], '...'])}"
   )
 
 
-def _shapes(name: str, network: nn.Module) -> dict[str, Any]:
-  clip = jax.ShapeDtypeStruct((1, *video.input_shape(name)), jnp.float32)
+def _first_kernels(*collection: str) -> list[Path]:
+  """Where the kernel of the first convolution may be, the likelier first."""
+  ends = (("conv", "kernel"), ("kernel",))
+  return [(*collection, module, *end) for module in _FIRST for end in ends]
+
+
+def _differing(name: str, layout: Layout, network: nn.Module) -> str:
+  """In which fields a network is not that of a project, as a line; '' where it is."""
+  plain = video.create(name, 1)
+  fields = {field for other in LAYOUTS[name] for field in other.fields}
+  wanted = {field: layout.fields.get(field, getattr(plain, field)) for field in sorted(fields)}
+  other = [f for f, value in wanted.items() if getattr(network, f) != value]
+  return ", ".join(f"{f} {wanted[f]!r} there, {getattr(network, f)!r} here" for f in other)
+
+
+def _shapes(name: str, network: nn.Module, channels: int = 0) -> dict[str, Any]:
+  """The shapes of its variables, for clips of so many channels; 0: as many as published."""
+  *size, published = video.input_shape(name)
+  clip = jax.ShapeDtypeStruct((1, *size, channels or published), jnp.float32)
   return jax.eval_shape(network.init, jax.random.key(0), clip)
 
 

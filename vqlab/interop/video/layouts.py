@@ -43,6 +43,7 @@ class Layout(NamedTuple):
   modules: Mapping[str, str]  # templates
   fields: Mapping[str, Any] = {}  # of the module, where the project's network differs from `create`
   leaves: Mapping[str, str] = _TORCH
+  unless: str = ""  # a tensor that these never have, where another layout is told by the same ones
   pointwise: tuple[str, ...] = ()  # last modules whose dense layers are 1x1x1 convolutions there
   fast_first: bool = False  # whether the classifier reads the fast pathway's channels first
   images: bool = False  # kernels [O, I, H, W], to be inflated
@@ -109,11 +110,11 @@ def _hara() -> dict[str, str]:
   }
 
 
-def _pytorchvideo(stage: str, head: str) -> dict[str, str]:
+def _pytorchvideo(stage: str, head: str, pathway: str = "") -> dict[str, str]:
   """`stage`: how a stage's blocks are numbered."""
-  block, theirs = "res{s}_{i}.", f"blocks.{stage}.res_blocks.{{i}}."
+  block, theirs = "res{s}_{i}.", f"blocks.{stage}.{pathway}res_blocks.{{i}}."
   return {
-    **_of("stem", "blocks.0.", "conv", "norm"),
+    **_of("stem", f"blocks.0.{pathway}", "conv", "norm"),
     **_of(block + "{x}", theirs + "branch2.", "conv_{x}", "norm_{x}"),
     **_of(block + "shortcut", theirs + "branch1_", "conv", "norm"),
     "head.fc": head,
@@ -139,38 +140,28 @@ _PYTORCHVIDEO_X3D = {
 }
 
 
-def _pathways(single: Mapping[str, str], first: str, second: str, between: str) -> dict[str, str]:
-  """A network's templates for the slow and for the fast pathway: `between` is what tells them."""
-  both = {}
-  for pathway, theirs in (("slow", first), ("fast", second)):
-    both |= {
-      f"{pathway}_{ours}": name.replace(between, theirs)
-      for ours, name in single.items()
-      if ours != "head.fc"
-    }
-  return both
+def _pathways(single: Mapping[str, str], slow: str, fast: str) -> dict[str, str]:
+  """A network's templates for both pathways, whose names stand at {p}."""
+  return {
+    f"{pathway}_{ours}": theirs.replace("{p}", name)
+    for pathway, name in (("slow", slow), ("fast", fast))
+    for ours, theirs in single.items()
+    if ours != "head.fc"
+  }
 
 
 _PYTORCHVIDEO_SLOWFAST = {
-  **_pathways(
-    {
-      ours: name.replace("blocks.0.", "blocks.0.PATH.").replace("blocks.{l}.", "blocks.{l}.PATH.")
-      for ours, name in _pytorchvideo("{l}", "").items()
-    },
-    "multipathway_blocks.0",
-    "multipathway_blocks.1",
-    "PATH",
-  ),
+  **_pathways(_pytorchvideo("{l}", "", "multipathway_blocks.{p}."), "0", "1"),
   **_of("lateral_stem", "blocks.0.multipathway_fusion.", "conv_fast_to_slow", "norm"),
   **_of("lateral_res{s}", "blocks.{l}.multipathway_fusion.", "conv_fast_to_slow", "norm"),
   "head.fc": "blocks.6.proj",
 }
 
 
-def _pyslowfast() -> dict[str, str]:
-  block, theirs = "res{s}_{i}.", "s{s}.pathway0_res{i}.branch"
+def _pyslowfast(pathway: str = "0") -> dict[str, str]:
+  block, theirs = "res{s}_{i}.", f"s{{s}}.pathway{pathway}_res{{i}}.branch"
   return {
-    **_of("stem", "s1.pathway0_stem.", "conv", "bn"),
+    **_of("stem", f"s1.pathway{pathway}_stem.", "conv", "bn"),
     **_of(block + "{x}", theirs + "2.{x}", "", "_bn"),
     **_of(block + "shortcut", theirs + "1", "", "_bn"),
     "head.fc": "head.projection",
@@ -187,7 +178,7 @@ _PYSLOWFAST_X3D = {
 }
 
 _PYSLOWFAST_SLOWFAST = {
-  **_pathways(_pyslowfast(), "pathway0", "pathway1", "pathway0"),
+  **_pathways(_pyslowfast("{p}"), "0", "1"),
   **_of("lateral_stem", "s1_fuse.", "conv_f2s", "bn"),
   **_of("lateral_res{s}", "s{s}_fuse.", "conv_f2s", "bn"),
   "head.fc": "head.projection",
@@ -230,12 +221,19 @@ def _mmaction2(backbone: str = "backbone.") -> dict[str, str]:
   }
 
 
-_MMACTION2_R2PLUS1D = _mmaction2() | {"stem.conv": "backbone.conv1.conv.conv_t"}
+_MMACTION2_R2PLUS1D = {
+  **_of("res{s}_{i}.shortcut_s", "backbone.layer{l}.{i}.downsample.conv.", "conv_s", "bn_s"),
+  **_mmaction2(),
+  **_of("stem", "backbone.conv1.", "conv.conv_t", "bn"),
+  **_of("res{s}_{i}.shortcut", "backbone.layer{l}.{i}.downsample.", "conv.conv_t", "bn"),
+}
 
 _MMACTION2_SLOWFAST = {
-  **_pathways(_mmaction2("backbone.PATH."), "slow_path", "fast_path", "PATH"),
+  **_pathways(_mmaction2("backbone.{p}."), "slow_path", "fast_path"),
   "lateral_stem": "backbone.slow_path.conv1_lateral.conv",
   "lateral_res{s}": "backbone.slow_path.layer{l}_lateral.conv",
+  **_of("lateral_stem", "backbone.slow_path.conv1_lateral.", "conv", "bn"),
+  **_of("lateral_res{s}", "backbone.slow_path.layer{l}_lateral.", "conv", "bn"),
   "head.fc": "cls_head.fc_cls",
 }
 
@@ -294,25 +292,34 @@ _HARA = Layout("Hara", _hara())
 _IMAGES = Layout("images", _hara(), images=True)
 _JOINT = Layout("torchvision", _torchvision(("0", "1"), ("0", "1")))
 _FACTORED = Layout("torchvision", _torchvision(("3", "4"), ("0.3", "1")))
-_WIDE_STEM = {"stem_middle": 83, "stem_pool": (1, 3, 3)}
-_R2PLUS1D = (_FACTORED, Layout("mmaction2", _MMACTION2_R2PLUS1D, _WIDE_STEM))
+_MMACTION2_FACTORED = {
+  "stem_middle": 83,
+  "stem_pool": (1, 3, 3),
+  "factored_shortcut": True,
+  "middle_epsilon": 1e-5,
+}
 _SINGLE = (
   Layout("PySlowFast", _pyslowfast()),
   Layout("Caffe2", _caffe2(), leaves=_CAFFE2),
 )
 _HALVED_STEM = {"stem_stride": (2, 2, 2), "stem_pool_stride": (2, 2, 2)}
 _POOLED = Layout("pytorchvideo", _pytorchvideo("{m}", "blocks.6.proj"))
-_SLOWFAST = (
-  Layout("pytorchvideo", _PYTORCHVIDEO_SLOWFAST),
-  Layout("PySlowFast", _PYSLOWFAST_SLOWFAST),
-  Layout("Caffe2", _CAFFE2_SLOWFAST, leaves=_CAFFE2),
-  Layout(
-    "mmaction2",
-    _MMACTION2_SLOWFAST,
-    {"lateral_norm": False, "sampling": "strided"},
-    fast_first=True,
-  ),
-)
+
+
+def _slowfast(**fields: Any) -> tuple[Layout, ...]:
+  """`fields`: what mmaction2's network of this name has otherwise."""
+  fields |= {"sampling": "strided"}
+  without = {**fields, "lateral_norm": False}
+  norm = "backbone.slow_path.conv1_lateral.bn.weight"  # of its steplr configs
+  return (
+    Layout("pytorchvideo", _PYTORCHVIDEO_SLOWFAST),
+    Layout("PySlowFast", _PYSLOWFAST_SLOWFAST),
+    Layout("Caffe2", _CAFFE2_SLOWFAST, leaves=_CAFFE2),
+    Layout("mmaction2", _MMACTION2_SLOWFAST, without, unless=norm, fast_first=True),
+    Layout("mmaction2 with lateral norms", _MMACTION2_SLOWFAST, fields, fast_first=True),
+  )
+
+
 _X3D = (
   Layout("pytorchvideo", _PYTORCHVIDEO_X3D, pointwise=("squeeze", "excite", "hidden")),
   Layout(
@@ -347,9 +354,9 @@ LAYOUTS: dict[str, tuple[Layout, ...]] = {
   "c3d": (Layout("mmaction2", _C3D),),
   "r3d_18": (_JOINT,),
   "mc3_18": (_JOINT,),
-  "r2plus1d_18": _R2PLUS1D,
-  "r2plus1d_18_paper": _R2PLUS1D,
-  "r2plus1d_34": _R2PLUS1D,
+  "r2plus1d_18": (_FACTORED,),
+  "r2plus1d_18_paper": (_FACTORED,),
+  "r2plus1d_34": (_FACTORED, Layout("mmaction2", _MMACTION2_R2PLUS1D, _MMACTION2_FACTORED)),
   "r2plus1d_r50": (Layout("pytorchvideo", _PYTORCHVIDEO_R2PLUS1D),),
   **dict.fromkeys(("resnet3d_18", "resnet3d_34", "resnet3d_50"), (_HARA, _IMAGES)),
   **dict.fromkeys(("i3d", "i3d_flow"), _I3D),
@@ -362,14 +369,9 @@ LAYOUTS: dict[str, tuple[Layout, ...]] = {
     _IMAGES,
   ),
   "s3d": (Layout("torchvision", _s3d(), pointwise=_FC),),
-  **dict.fromkeys(
-    (
-      "slowfast_4x16_r50",
-      "slowfast_8x8_r50",
-      "slowfast_8x8_r101",
-      "slowfast_16x8_r101_50_50",
-    ),
-    _SLOWFAST,
-  ),
+  "slowfast_4x16_r50": _slowfast(),
+  "slowfast_8x8_r50": _slowfast(),
+  "slowfast_8x8_r101": _slowfast(fusion_size=7),
+  "slowfast_16x8_r101_50_50": _slowfast()[:3],
   **dict.fromkeys(("x3d_xs", "x3d_s", "x3d_m", "x3d_l", "x3d_xl"), _X3D),
 }
