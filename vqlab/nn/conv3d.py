@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 from vqlab.nn import conv3d_cpu
@@ -39,12 +40,9 @@ def conv3d(
     padding: zeros before and after T, H and W.
     groups: parts of the channels that are convolved each on its own; I: depthwise.
   """
-  # Under `shard_map` both vary over the same axes, so that a shared kernel's gradient is summed.
-  axes = jax.typeof(x).vma | jax.typeof(kernel).vma
-  x, kernel = (
-    lax.pcast(a, tuple(axes - jax.typeof(a).vma), to="varying") if jax.typeof(a).vma != axes else a
-    for a in (x, kernel)
-  )
+  # Under `shard_map` both vary over the same axes from here: what is shared sums its gradients.
+  zero = lambda like, of: jnp.zeros_like(like, shape=(), dtype=of.dtype)
+  x, kernel = x + zero(kernel, x), kernel + zero(x, kernel)
   return _conv(x, kernel, tuple(stride), tuple(map(tuple, padding)), groups)
 
 
