@@ -68,7 +68,7 @@ def test_dense(size, stride, padding, channels):
 @pytest.mark.parametrize("size", [(3, 3, 3), (1, 3, 3), (2, 3, 3)])
 @pytest.mark.parametrize("padding", [ONE, ((0, 2), (2, 0), (0, 1))])
 def test_fewer_products(size, padding, monkeypatch):
-  monkeypatch.setattr(conv3d_cpu, "_MANY", 1)
+  monkeypatch.setattr(conv3d_cpu, "_MANY", 0)
   agree(*data((2, 4, 6, 9, 32), size, 33), padding=padding)
 
 
@@ -90,7 +90,7 @@ def test_groups(stride, padding, groups, features):
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-11), ("bfloat16", 0.02)])
 def test_other_precisions(x64, dtype, tolerance, monkeypatch):
-  monkeypatch.setattr(conv3d_cpu, "_MANY", 1)
+  monkeypatch.setattr(conv3d_cpu, "_MANY", 0)
   agree(*data((2, 3, 5, 6, 32), (3, 3, 3), 32, dtype=dtype), tolerance=tolerance)
   agree(*data((2, 3, 5, 6, 4), (3, 3, 3), 5, dtype=dtype), (1, 2, 2), tolerance=tolerance)
   arrays = data((2, 3, 5, 6, 4), (3, 3, 3), 4, groups=4, dtype=dtype)
@@ -123,7 +123,7 @@ def test_gradients_nobody_needs_are_not_computed():
 )
 def test_sharded_batch(size, stride, groups, monkeypatch):
   """Many devices are one, and none of them sees the clips of another."""
-  monkeypatch.setattr(conv3d_cpu, "_MANY", 1)
+  monkeypatch.setattr(conv3d_cpu, "_MANY", 0)
   x, kernel = data((8, 4, 6, 7, 32), size, 32, groups=groups)
 
   def value_and_grads(x, kernel):

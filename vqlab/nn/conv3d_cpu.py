@@ -1,8 +1,8 @@
 """What computes a 3D convolution and its two gradients on CPUs, chosen by shapes.
 
 The gradient of x is itself a convolution, of dy with the kernel turned round, or as many as the
-stride has phases; the kernel's gradient has forms of its own. Figures are of two cores in float32,
-batch 1, against XLA's two-dimensional convolutions summed over the taps in time unless said.
+stride has phases; the kernel's gradient has forms of its own. Figures are of two cores in float32
+and batch 1.
 """
 
 import itertools
@@ -23,10 +23,11 @@ from vqlab.nn.patches3d import (
 )
 from vqlab.nn.winograd3d import convolve_tiles, kernel_gradient_tiles
 
-# Tiles need channels enough for products to outweigh the transforms, and outputs enough for the
-# taps' own transform, which makes four times the kernel.
+# Tiles need channels enough for their products to outweigh the transforms, and outputs enough, for
+# each channel, for the transform of the taps, which makes four kernels of one: 1x3x3, 512 -> 512 at
+# 8x7x7 and batch 4, took 43 ms either way, its kernel's gradient 62 ms for 48.
 _WIDE = 32
-_MANY = 1024
+_MANY = 4
 # Patches of few channels are copied a few numbers at a time.
 _NARROW = 16
 
@@ -123,14 +124,15 @@ def _kernel_gradient(
 ) -> jax.Array:
   if size == (1, 1, 1):
     x = pad3d(x, padding)[:, :: stride[0], :: stride[1], :: stride[2]]
-    return jnp.einsum("bthwi,bthwo->io", x, dy).reshape(1, 1, 1, x.shape[-1], -1)
+    x, dy = (a.reshape(-1, a.shape[-1]) for a in (x, dy))
+    return lax.dot_general(x, dy, (((0,), (0,)), ((), ())))[None, None, None]
   if _few_products(x.shape[0], dy.shape[1:4], (*size, x.shape[-1], dy.shape[-1]), stride):
     return kernel_gradient_tiles(x, dy, size, padding)
   return kernel_gradient_patches(x, dy, size, stride, padding)
 
 
 def _few_products(batch: int, out: Triple, kernel: tuple[int, ...], stride: Triple) -> bool:
-  many = batch * out[0] * out[1] * out[2] >= _MANY
+  many = batch * out[0] * out[1] * out[2] >= _MANY * max(kernel[3:])
   return stride == (1, 1, 1) and kernel[1:3] == (3, 3) and min(kernel[3:]) >= _WIDE and many
 
 
@@ -141,8 +143,10 @@ def _over_time(x: jax.Array, kernel: jax.Array, stride: Triple, padding: Padding
   """
   x = pad3d(x, ((0, 0), *padding[1:]))[:, :, :: stride[1], :: stride[2]]
   batch, _, height, width, inputs = x.shape
-  if kernel.shape[0] == 1:
-    return pad3d(x, (padding[0], (0, 0), (0, 0)))[:, :: stride[0]] @ kernel[0, 0, 0]
+  if kernel.shape[0] == 1:  # one product of two matrices: 4.8 ms for 6.9 of x @ kernel (64 -> 256)
+    x = pad3d(x, (padding[0], (0, 0), (0, 0)))[:, :: stride[0]]
+    y = x.reshape(-1, inputs) @ kernel[0, 0, 0]
+    return y.reshape(*x.shape[:-1], -1)
   y = _planes(
     x.reshape(batch, -1, height * width, inputs),
     kernel[:, :, 0],

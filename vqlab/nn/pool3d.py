@@ -34,7 +34,7 @@ def max_pool3d(x: jax.Array, window: Triple, *, stride: Triple, padding: Padding
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
 def _pool(x: jax.Array, window: Triple, stride: Triple, padding: Padding3D) -> jax.Array:
   def on_cpu(x: jax.Array) -> jax.Array:
-    for axis in (3, 2, 1):
+    for axis in (1, 2, 3):
       x = reduce(jnp.maximum, _taps(x, axis, window, stride, padding))
     return x
 
