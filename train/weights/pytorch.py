@@ -29,7 +29,7 @@ class _Storages:
     """A reference: ("storage", type, key, device, elements), and in the older format a view."""
     kind, cls, key, _, count, *view = persistent_id
     if kind != "storage" or not isinstance(cls, Global) or cls.name not in STORAGES:
-      raise Wrong(f"its pickle refers to {ascii(kind)[:40]}; it must be a storage of tensors")
+      raise Wrong(f"its pickle refers to {_shown(kind)}; it must be a storage of tensors")
     if not isinstance(key, str) or type(count) is not int or count < 0 or any(view):
       raise Wrong("its pickle is damaged: it refers to a storage that can't be")
     made = Storage(STORAGES[cls.name], count, lambda: self.bytes_of(key, count), self.order)
@@ -89,7 +89,7 @@ class _Row(_Storages):
     end = os.fstat(self._file.fileno()).st_size
     for key in keys if isinstance(keys, list) else ():
       if key not in kinds:
-        raise Wrong(f"it is damaged: it has a storage {ascii(key)[:40]} that no tensor is of")
+        raise Wrong(f"it is damaged: it has a storage {_shown(key)} that no tensor is of")
       length = self._file.read(8)
       if len(length) < 8:
         raise Wrong("it is cut short: storages are missing at its end")
@@ -108,6 +108,11 @@ class _Row(_Storages):
     return self._file.read(size)
 
 
+def _shown(value: Any) -> str:
+  """What an error says of a value; of what may be nested without end its type alone."""
+  return ascii(value)[:40] if isinstance(value, str | int) else f"a {type(value).__name__}"
+
+
 def _itemsize(kind: str) -> int:
   return 2 if kind == "bfloat16" else int(kind[1:])
 
@@ -116,9 +121,7 @@ def load_row(file: BinaryIO) -> Any:
   """The object in a file of the older format; the file stands behind its magic number."""
   version, system = pickles.load(file), pickles.load(file)
   if version != _PROTOCOL or not isinstance(system, dict):
-    raise Wrong(
-      f"it is in PyTorch's older format, of version {ascii(version)[:20]}; not {_PROTOCOL}"
-    )
+    raise Wrong(f"it is in PyTorch's older format, of version {_shown(version)}; not {_PROTOCOL}")
   storages = _Row(file, "<" if system.get("little_endian", True) else ">")
   loaded = pickles.load(file, storages)
   storages.find(pickles.load(file))

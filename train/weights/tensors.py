@@ -57,7 +57,8 @@ class Storage:
       array = np.frombuffer(data, stored, self.count)
       if self.kind == _BFLOAT16:
         array = (array.astype(np.uint32) << 16).view(np.float32)
-      self.loaded = array
+      # Here and not for each of the tensors, of which there may be many.
+      self.loaded = array.astype(array.dtype.newbyteorder("="), copy=False)
     return self.loaded
 
 
@@ -92,8 +93,9 @@ def _check_within(tensor: Tensor, count: int) -> None:
 
 def rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
   """torch._utils._rebuild_tensor, and _rebuild_tensor_v2 with what else that takes."""
-  if not isinstance(storage, Storage) or not _counts((offset, *shape, *strides)):
-    raise Wrong("a tensor in it is not made of a storage and whole numbers")
+  ok = isinstance(storage, Storage) and type(offset) is int
+  if not ok or not _counts(shape) or not _counts(strides):
+    raise Wrong("a tensor in it is not made of a storage and whole numbers, an axis each")
   return Tensor(storage, offset, tuple(shape), tuple(strides))
 
 
@@ -170,7 +172,9 @@ def from_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> Array:
 
 
 def _counts(values: Any) -> bool:
-  return isinstance(values, tuple | list) and all(type(n) is int for n in values)
+  """Whether it can be a shape: as many whole numbers as NumPy has axes, or fewer."""
+  short = isinstance(values, tuple | list) and len(values) <= 32
+  return short and all(type(n) is int for n in values)
 
 
 def _text(value: Any) -> str:

@@ -94,7 +94,7 @@ def from_tensorflow(
     model: the module the result must be for; None: `video_model(name, variables)`.
 
   Raises:
-    ValueError: another name or layout, or a variable that is missing, unexpected or of another shape.
+    ValueError: another name or layout; a variable that is missing, unexpected or of another shape.
   """
   _chosen("from_tensorflow", name, dict.fromkeys(("i3d", "i3d_flow")))
   layout = video.layout_of(name, variables)

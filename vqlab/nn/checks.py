@@ -53,3 +53,18 @@ def one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
   if value not in allowed:
     known = ", ".join(map(repr, allowed))
     raise ValueError(f"{name} is {value!r}; it must be one of {known}")
+
+
+def windows_fit(
+  name: str,
+  size: tuple[int, ...],
+  windows: tuple[int, ...],
+  padding: tuple[tuple[int, int], ...],
+) -> None:
+  """Raises ValueError where nothing would be left of a clip of this size, (T, H, W)."""
+  if any(n + sum(ends) < k for n, k, ends in zip(size, windows, padding, strict=True)):
+    shown = " x ".join(map(str, size))
+    raise ValueError(
+      f"{name}: nothing is left of {shown} (T, H, W) by windows of {list(windows)}: the clip is "
+      "too short or too small"
+    )

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from vqlab.nn import conv3d_cpu
+from vqlab.nn.checks import windows_fit
 
 _LAYOUT = ("NDHWC", "DHWIO", "NDHWC")
 
@@ -39,7 +40,11 @@ def conv3d(
     stride: of T, H and W.
     padding: zeros before and after T, H and W.
     groups: parts of the channels that are convolved each on its own; I: depthwise.
+
+  Raises:
+    ValueError: the kernel is longer than the padded clip.
   """
+  windows_fit("conv3d", x.shape[1:4], kernel.shape[:3], padding)
   # Under `shard_map` both vary over the same axes from here: what is shared sums its gradients.
   zero = lambda like, of: jnp.zeros_like(like, shape=(), dtype=of.dtype)
   x, kernel = x + zero(kernel, x), kernel + zero(x, kernel)

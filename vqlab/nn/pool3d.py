@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from vqlab.nn.checks import windows_fit
 from vqlab.nn.conv3d import Padding3D, Triple
 from vqlab.nn.dtypes import at_least_float32
 
@@ -27,7 +28,11 @@ def max_pool3d(x: jax.Array, window: Triple, *, stride: Triple, padding: Padding
     x: [B, T, H, W, C], floating point.
     window, stride: of T, H and W.
     padding: positions before and after T, H and W that are less than any other.
+
+  Raises:
+    ValueError: the window is longer than the padded clip.
   """
+  windows_fit("max_pool3d", x.shape[1:4], window, padding)
   return _pool(x, tuple(window), tuple(stride), tuple(map(tuple, padding)))
 
 

@@ -35,9 +35,9 @@ class Basic(nn.Module):
 
   Attributes:
     temporal: length in time of both kernels.
-    convolution: one of BASIC. "joint": temporal x3x3. "factored": 1x3x3, norm, ReLU, temporal x1x1 with
-      `middle_width` channels between, of each convolution's own widths (the paper's, VMZ's and
-      mmaction2's); "factored_per_block": of the block's in both (torchvision's).
+    convolution: one of BASIC. "joint": temporal x3x3. "factored": 1x3x3, norm, ReLU, temporal
+      x1x1 with `middle_width` channels between, of each convolution's own widths (the paper's,
+      VMZ's and mmaction2's). "factored_per_block": with the block's in both (torchvision's).
     factored_shortcut: whether the shortcut is factored too, as mmaction2's is.
     middle_epsilon: of the norms within factored convolutions; None: the unit's.
     zero_init: whether the last norm's scale begins at 0, and so the block as its shortcut.
@@ -90,8 +90,8 @@ class Bottleneck(nn.Module):
 
   Attributes:
     temporal: length in time of the first kernel.
-    convolution: the middle one, one of BOTTLENECK: "spatial": 1x3x3; "joint": 3x3x3; "factored": 3x1x1, norm, ReLU,
-      1x3x3 (pytorchvideo's R(2+1)D).
+    convolution: the middle one, one of BOTTLENECK: "spatial": 1x3x3; "joint": 3x3x3; "factored":
+      3x1x1, norm, ReLU, 1x3x3 (pytorchvideo's R(2+1)D).
     zero_init: whether the last norm's scale begins at 0, and so the block as its shortcut.
   """
 

@@ -62,9 +62,8 @@ class C3D(nn.Module):
         x = nn.relu(conv(width, name=f"conv{i}{chr(ord('a') + j)}")(x))
       stages[f"conv{i}"] = x
       x = max_pool(x, window, window, self.last_padding if i == last else none)
-    if x.size:  # else the head says so
-      self._check_size(x.shape)
-    x = x.reshape(x.shape[0], 1, 1, 1, x.size // x.shape[0])
+    self._check_size(x.shape)
+    x = x.reshape(x.shape[0], 1, 1, 1, -1)
     init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
     for i, width in enumerate(self.hidden):
       x = nn.relu(nn.Dense(width, kernel_init=init, name=f"fc{i + 6}", **types)(x))

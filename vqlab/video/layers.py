@@ -35,7 +35,7 @@ from flax import linen as nn
 from jax import lax
 from jax.typing import DTypeLike
 
-from vqlab.nn.checks import one_of
+from vqlab.nn.checks import one_of, windows_fit
 from vqlab.nn.conv3d import Triple
 from vqlab.nn.conv3d_layers import ConvNorm, Padding, padding_of
 from vqlab.nn.dtypes import at_least_float32
@@ -98,6 +98,7 @@ def max_pool(
 
 def halve(x: jax.Array, window: Triple) -> jax.Array:
   """The mean of each window, side by side; what fills no window is left out."""
+  windows_fit("mean", x.shape[1:4], window, ((0, 0),) * 3)
   (b, *size, c), (t, h, w) = x.shape, window
   n = [s // k for s, k in zip(size, window, strict=True)]
   x = x[:, : n[0] * t, : n[1] * h, : n[2] * w]
@@ -159,16 +160,7 @@ def answer(
   features: bool,
   hidden: int = 0,
 ) -> jax.Array | Features:
-  """A network's logits, or all its features.
-
-  Raises:
-    ValueError: the clip is so small that nothing is left of it.
-  """
-  if any(0 in x.shape for x in maps):
-    raise ValueError(
-      f"{type(network).__name__}: the clip is too small: its last map would be "
-      f"{[list(x.shape) for x in maps][0]}"
-    )
+  """A network's logits, or all its features."""
   head = Head(
     network.num_classes,
     network.head,

@@ -90,10 +90,9 @@ class DenseNet3D(nn.Module):
   ) -> jax.Array | Features:
     """[B, T, H, W, C] -> logits, or Features; see `vqlab/video/layers.py`."""
     check(self, clip)
-    if self.ttl and len(self.ttl) != len(self.depths) - 1:
-      raise ValueError(
-        f"DenseNet3D: ttl needs an entry a transition, {len(self.depths) - 1}; found {len(self.ttl)}"
-      )
+    needed = len(self.depths) - 1
+    if self.ttl and len(self.ttl) != needed:
+      raise ValueError(f"DenseNet3D: ttl needs {needed} entries, or none; found {len(self.ttl)}")
     call = {"train": train, "axis_name": axis_name}
     types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
     norm = {"momentum": self.momentum, "epsilon": self.epsilon}

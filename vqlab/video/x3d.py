@@ -7,8 +7,8 @@
              block from the first on, Swish, 1x1x1 to C, and a shortcut
     head     1x1x1 to int(ratio C), pool, a ReLU layer without norm, dropout, classifier
 
-No stride in time anywhere. Stages are stem, res2 ... res5, last. Modules are stem_s, stem, res2_0 (a, b, squeeze, excite, c, shortcut),
-..., last, head.
+No stride in time anywhere. Stages are stem, res2 ... res5, last. Modules are stem_s, stem, res2_0
+(a, b, squeeze, excite, c, shortcut), ..., last, head.
 """
 
 from typing import Any

@@ -64,8 +64,9 @@ def convert(
     tensors.ignore(prefix="model_iter")
   key = layout.keys(network)
   firsts = [key(path) for path in _first_kernels()]
-  found = [tensors.shape(first, 5) for first in firsts if first in tensors]
-  channels = found[0][-2 if layout.tensorflow else 1] if found and not layout.images else 0
+  rank = 4 if layout.images else 5
+  found = [tensors.shape(first, rank) for first in firsts if first in tensors]
+  channels = found[0][-2 if layout.tensorflow else 1] if found else 0
   wanted = flatten_dict(_shapes(name, network, channels))
   keys = {path: key(path[1:]) for path in wanted}
   if unnamed := [path for path in keys if keys[path] is None and not _is_one(layout, path)]:
