@@ -5,10 +5,11 @@
 A tile costs 36 products for 144. A frame is transformed once for all taps over time, which are
 summed before the transform back. The kernel's gradient is made of the same tiles. The points of the
 transforms are 0, +-2/3, +-3/2 and infinity: with the usual 0, +-1, +-2 the errors were 1.7 times as
-large in the mean and 4 times at most. (Lavin and Gray 2016, arXiv 1509.09308; Toom-Cook.)
+large in the mean and 4 times at most. The largest, at 64 -> 64, is 1.6e-5 of the outputs' standard
+deviation; that of patches 0.4e-5. (Lavin and Gray 2016, arXiv 1509.09308; Toom-Cook.)
 
-Two cores took 48 ms for 64 -> 64 at 16x56x56 with 3x3x3 taps, a bare product of as many
-multiplications 65 ms, XLA's two-dimensional convolutions 130 ms.
+Two cores took 67 ms for 64 -> 64 at 16x56x56 with 3x3x3 taps, a bare product of as many
+multiplications 111 ms, XLA's own convolution 359 ms.
 """
 
 from collections.abc import Sequence
