@@ -21,7 +21,10 @@ def small():
       3,
       width=4,
       beta=2,
-      depths=(1, 1, 1, 1),
+      depths=(1, 1),
+      strides=((1, 1, 1), (1, 2, 2)),
+      slow_temporal=((1,), (3,)),
+      fast_temporal=((3,), (3,)),
       fusion_size=3,
       dropout=0.0,
       zero_init=False,
@@ -29,7 +32,7 @@ def small():
       param_dtype=jnp.float64,
     )
     rng = np.random.default_rng(0)
-    clips = rng.standard_normal((STEPS, BATCH, 8, 32, 32, 3))
+    clips = rng.standard_normal((STEPS, BATCH, 8, 16, 16, 3))
     labels = rng.integers(3, size=(STEPS, BATCH))
     return model, jax.jit(model.init)(jax.random.key(0), clips[0, :1]), clips, labels
 
