@@ -106,19 +106,20 @@ def ours(name: str, batch: int) -> tuple[dict[str, Callable[[], object]], int]:
 def theirs(name: str, batch: int) -> dict[str, Callable[[], object]]:
   model = peers.network(name)
   clip = torch.from_numpy(clip_of(name, batch).transpose(0, 4, 1, 2, 3).copy())
-  given = peers.inputs(clip, getattr(video.create(name, 1), "alpha", 0))
+  alpha = getattr(video.create(name, 1), "alpha", 0)
+  given = lambda: peers.inputs(clip, alpha)  # anew: pytorchvideo's SlowFast writes into the list
   labels = torch.arange(batch)
   sgd = torch.optim.SGD(model.parameters(), RATE, momentum=0.9)
 
   def forward() -> None:
     model.eval()
     with torch.no_grad():
-      model(given)
+      model(given())
 
   def train() -> None:
     model.train()
     sgd.zero_grad()
-    F.cross_entropy(model(given), labels).backward()
+    F.cross_entropy(model(given()), labels).backward()
     sgd.step()
 
   return {"forward": forward, "step": train}

@@ -39,6 +39,9 @@ def max_pool3d(x: jax.Array, window: Triple, *, stride: Triple, padding: Padding
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
 def _pool(x: jax.Array, window: Triple, stride: Triple, padding: Padding3D) -> jax.Array:
   def on_cpu(x: jax.Array) -> jax.Array:
+    # Shifted inputs with strides are copied: 53 ms for 15 ms, 1x3x3 of 2 over 32x112x112x64.
+    if any(1 < s < k for s, k in zip(stride, window, strict=True)):
+      return _plain(window, stride, padding, x)
     for axis in (1, 2, 3):
       x = reduce(jnp.maximum, _taps(x, axis, window, stride, padding))
     return x
