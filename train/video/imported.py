@@ -15,7 +15,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 
 from train import weights
@@ -128,10 +127,9 @@ def experiment(stage: Imported) -> Experiment:
 
 def _shapes(model: str, network: nn.Module) -> Variables:
   """The network's variables, shapes in place of arrays, on the first device."""
-  clip = jax.ShapeDtypeStruct((1, *video.input_shape(model)), jnp.float32)
   here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   shaped = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here)
-  return jax.tree.map(shaped, jax.eval_shape(network.init, jax.random.key(0), clip))
+  return jax.tree.map(shaped, video.variable_shapes(model, network))
 
 
 def _save(folder: pathlib.Path, variables: Variables) -> None:

@@ -5,7 +5,6 @@ is not: none of them could be had where this was written.
 """
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -88,7 +87,7 @@ def costs_of(name: str) -> tuple[int, int]:
   """Parameters, and multiply-adds of a clip; nothing is computed."""
   network = video.create(name, _CLASSES)
   clip = jax.ShapeDtypeStruct((1, *video.input_shape(name)), jnp.float32)
-  variables: Any = jax.eval_shape(network.init, jax.random.key(0), clip)
+  variables = video.variable_shapes(name, network)
   count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"]))
   return count, costs.macs(network.apply, variables, clip)
 

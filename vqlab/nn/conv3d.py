@@ -15,11 +15,9 @@ from jax import lax
 
 from vqlab.nn import conv3d_cpu
 from vqlab.nn.checks import windows_fit
+from vqlab.nn.patches3d import Padding3D, Triple
 
 _LAYOUT = ("NDHWC", "DHWIO", "NDHWC")
-
-Triple = tuple[int, int, int]
-Padding3D = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 
 def conv3d(

@@ -10,8 +10,9 @@ from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
 from vqlab.nn.checks import one_of
-from vqlab.nn.conv3d import Padding3D, Triple, conv3d
+from vqlab.nn.conv3d import conv3d
 from vqlab.nn.norm import BatchNorm
+from vqlab.nn.patches3d import Padding3D, Triple
 
 # How windows lie: "centred", k - 1 zeros halved, of an odd number the larger half behind (PyTorch's
 # k // 2 where k is odd); "same", as many as make ceil(size / stride) outputs, which depends on the

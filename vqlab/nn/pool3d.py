@@ -15,8 +15,8 @@ import numpy as np
 from jax import lax
 
 from vqlab.nn.checks import windows_fit
-from vqlab.nn.conv3d import Padding3D, Triple
 from vqlab.nn.dtypes import at_least_float32
+from vqlab.nn.patches3d import Padding3D, Triple
 
 
 def max_pool3d(x: jax.Array, window: Triple, *, stride: Triple, padding: Padding3D) -> jax.Array:

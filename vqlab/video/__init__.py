@@ -4,7 +4,7 @@ from vqlab.video.c3d import C3D
 from vqlab.video.inception3d import Inception3D
 from vqlab.video.inflate import cross_modality, inflate
 from vqlab.video.layers import Features
-from vqlab.video.models import create, input_shape, names
+from vqlab.video.models import create, input_shape, names, variable_shapes
 from vqlab.video.resnet3d import ResNet3D
 from vqlab.video.slowfast import SlowFast, slow_frames
 from vqlab.video.t3d import DenseNet3D
@@ -24,4 +24,5 @@ __all__ = [
   "input_shape",
   "names",
   "slow_frames",
+  "variable_shapes",
 ]

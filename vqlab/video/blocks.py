@@ -2,7 +2,7 @@
 
 Blocks bear the module names
 
-    Basic         conv1, conv2 (of factored ones the first part conv1_s, conv2_s), shortcut
+    Basic         conv1, conv2 (of factored ones the first part conv1_s ...), shortcut
     Bottleneck    a, b (of a factored one the first part b_t), c, shortcut
 
 each with conv and norm. The stride of a block is that of its first convolution, of a bottleneck
@@ -14,7 +14,7 @@ from typing import Any, Literal
 import jax
 from flax import linen as nn
 
-from vqlab.nn.conv3d import Triple
+from vqlab.nn.patches3d import Triple
 from vqlab.video.layers import Unit
 
 BASIC = ("joint", "factored", "factored_per_block")

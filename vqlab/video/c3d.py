@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
-from vqlab.nn.conv3d import Padding3D, Triple
 from vqlab.nn.conv3d_layers import Conv3D, NamedPadding
+from vqlab.nn.patches3d import Padding3D, Triple
 from vqlab.video.layers import Features, Heads, answer, check, max_pool
 
 

@@ -18,9 +18,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
-from vqlab.nn.conv3d import Triple
 from vqlab.nn.conv3d_layers import NamedPadding
 from vqlab.nn.dtypes import at_least_float32
+from vqlab.nn.patches3d import Triple
 from vqlab.video.layers import Features, Heads, Unit, answer, check, max_pool, unit_of
 
 # Of each block the widths b0 | b1a, b1b | b2a, b2b | b3b.

@@ -36,9 +36,9 @@ from jax import lax
 from jax.typing import DTypeLike
 
 from vqlab.nn.checks import one_of, windows_fit
-from vqlab.nn.conv3d import Triple
 from vqlab.nn.conv3d_layers import ConvNorm, Padding, padding_of
 from vqlab.nn.dtypes import at_least_float32
+from vqlab.nn.patches3d import Triple
 from vqlab.nn.pool3d import max_pool3d
 
 Unit = Callable[..., ConvNorm]  # ConvNorm with a network's padding, norms and types

@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 from vqlab.nn.checks import whole_number
@@ -155,6 +157,19 @@ def create(name: str, num_classes: int, **fields: Any) -> nn.Module:
   # Not `clone`, so that modules may create networks of their own.
   kept = {field: getattr(network, field) for field in known}
   return type(network)(**kept | {"num_classes": num_classes} | fields)
+
+
+def variable_shapes(name: str, network: nn.Module, *, channels: int = 0) -> dict[str, Any]:
+  """{"params", "batch_stats"} of a network of a name, shapes in place of arrays.
+
+  Args:
+    name: whose `input_shape` the clips have.
+    network: such as `create` gives.
+    channels: of the clips; 0: as many as published.
+  """
+  *size, published = input_shape(name)
+  clip = jax.ShapeDtypeStruct((1, *size, channels or published), jnp.float32)
+  return jax.eval_shape(network.init, jax.random.key(0), clip)
 
 
 def _model(name: str) -> _Model:

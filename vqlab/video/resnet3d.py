@@ -17,8 +17,8 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from vqlab.nn.checks import one_of
-from vqlab.nn.conv3d import Triple
 from vqlab.nn.conv3d_layers import NamedPadding
+from vqlab.nn.patches3d import Triple
 from vqlab.video.blocks import BASIC, BOTTLENECK, Basic, Bottleneck, Convolution, stage
 from vqlab.video.layers import Features, Heads, answer, check, max_pool, unit_of
 

@@ -21,8 +21,8 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from vqlab.nn.checks import one_of
-from vqlab.nn.conv3d import Triple
 from vqlab.nn.conv3d_layers import Conv3D, NamedPadding
+from vqlab.nn.patches3d import Triple
 from vqlab.video.blocks import Bottleneck, stage
 from vqlab.video.layers import Features, Heads, answer, check, max_pool, unit_of
 

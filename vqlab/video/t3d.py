@@ -23,9 +23,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
-from vqlab.nn.conv3d import Triple
 from vqlab.nn.conv3d_layers import Conv3D, NamedPadding
 from vqlab.nn.norm import BatchNorm
+from vqlab.nn.patches3d import Triple
 from vqlab.video.layers import Features, Heads, answer, check, halve, max_pool, unit_of
 
 

@@ -9,8 +9,6 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
@@ -67,7 +65,7 @@ def convert(
   rank = 4 if layout.images else 5
   found = [tensors.shape(first, rank) for first in firsts if first in tensors]
   channels = found[0][-2 if layout.tensorflow else 1] if found else 0
-  wanted = flatten_dict(_shapes(name, network, channels))
+  wanted = flatten_dict(video.variable_shapes(name, network, channels=channels))
   keys = {path: key(path[1:]) for path in wanted}
   if unnamed := [path for path in keys if keys[path] is None and not _is_one(layout, path)]:
     raise ValueError(f"{name}: {layout.project} has no name for {'.'.join(unnamed[0])}")
@@ -105,7 +103,8 @@ def to_torch(
     raise ValueError(f"to_torch: project is {project!r}; for this {name} there are {others}")
   given = flatten_dict(dict(variables))
   firsts = [given[path].shape[-2] for path in _first_kernels("params") if path in given]
-  wanted = flatten_dict(_shapes(name, model, *firsts[:1]))
+  channels = firsts[0] if firsts else 0
+  wanted = flatten_dict(video.variable_shapes(name, model, channels=channels))
   for path, leaf in wanted.items():
     if path not in given or given[path].shape != leaf.shape:
       raise ValueError(f"to_torch: variables are not the model's: {'.'.join(path)} differs")
@@ -161,13 +160,6 @@ def _differing(name: str, layout: Layout, network: nn.Module) -> str:
   wanted = {field: layout.fields.get(field, getattr(plain, field)) for field in sorted(fields)}
   other = [f for f, value in wanted.items() if getattr(network, f) != value]
   return ", ".join(f"{f} {wanted[f]!r} there, {getattr(network, f)!r} here" for f in other)
-
-
-def _shapes(name: str, network: nn.Module, channels: int = 0) -> dict[str, Any]:
-  """The shapes of its variables, for clips of so many channels; 0: as many as published."""
-  *size, published = video.input_shape(name)
-  clip = jax.ShapeDtypeStruct((1, *size, channels or published), jnp.float32)
-  return jax.eval_shape(network.init, jax.random.key(0), clip)
 
 
 def _is_one(layout: Layout, path: Path) -> bool:
