@@ -1,6 +1,7 @@
 """Batch normalization whose mapped axis is an argument of the call, so that nothing is cloned."""
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -78,23 +79,61 @@ class BatchNorm(nn.Module):
         )
       mask = mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim))
       x = jnp.where(mask, x, 0)
-    used = mean.value, var.value
-    if train:
-      # There is no mapped axis yet where parameters are made.
-      used = _moments(x, mask, None if self.is_initializing() else axis_name)
-      if not self.is_initializing():
-        for running, batch in zip((mean, var), used, strict=True):
-          batch = (1 - self.momentum) * batch.astype(kept)
-          running.value = self.momentum * running.value + batch
-    used_mean, used_var = (s.astype(dtype) for s in used)
-    y = (x - used_mean) * (lax.rsqrt(used_var + self.epsilon) * scale) + bias
+    if not train:
+      used_mean, used_var = mean.value.astype(dtype), var.value.astype(dtype)
+      y = (x - used_mean) * (lax.rsqrt(used_var + self.epsilon) * scale) + bias
+      return y.astype(self.dtype)
+    # There is no mapped axis yet where parameters are made.
+    axis_name = None if self.is_initializing() else axis_name
+    y, *moments = _by_moments(self.epsilon, axis_name, x, scale, bias, mask)
+    if not self.is_initializing():
+      for running, batch in zip((mean, var), moments, strict=True):
+        batch = (1 - self.momentum) * batch.astype(kept)
+        running.value = self.momentum * running.value + batch
     return y.astype(self.dtype)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _by_moments(
+  epsilon: float,
+  axis_name: str | None,
+  x: jax.Array,
+  scale: jax.Array,
+  bias: jax.Array,
+  mask: jax.Array | None,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """x normalized, the batch's mean and its biased variance, over all devices.
+
+  x is 0 where it doesn't count.
+  """
+  mean, var, _ = _moments(x, mask, axis_name)
+  return (x - mean) * (lax.rsqrt(var + epsilon) * scale) + bias, mean, var
+
+
+@_by_moments.defjvp
+def _by_moments_jvp(
+  epsilon: float, axis_name: str | None, primals: tuple, tangents: tuple
+) -> tuple[tuple, tuple]:
+  """The tangents read x alone, in two sums and one term: gradients keep x and go over it twice."""
+  (x, scale, bias, mask), (dx, dscale, dbias, _) = primals, tangents
+  y, mean, var = _by_moments(epsilon, axis_name, x, scale, bias, mask)
+  _, _, count = _moments(x, mask, axis_name)
+  axes = tuple(range(x.ndim - 1))
+  sums = jnp.sum(dx, axes), jnp.sum(dx * x, axes)
+  if axis_name is not None:
+    sums = lax.psum(sums, axis_name)
+  dmean, products = (s / count for s in sums)
+  dvar = 2 * (products - mean * dmean)
+  rate = lax.rsqrt(var + epsilon)
+  slope, dslope = rate * scale, rate * dscale - rate**3 / 2 * scale * dvar
+  dy = dx * slope + x * dslope + (dbias - dmean * slope - mean * dslope)
+  return (y, mean, var), (dy, dmean, dvar)
 
 
 def _moments(
   x: jax.Array, mask: jax.Array | None, axis_name: str | None
-) -> tuple[jax.Array, jax.Array]:
-  """Mean and biased variance [C] of what counts, over all devices; x is 0 where it doesn't."""
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """Mean and biased variance [C] of what counts, over all devices, and its number."""
   axes = tuple(range(x.ndim - 1))
   count = jnp.asarray(math.prod(x.shape[:-1]), x.dtype)
   if mask is not None:
@@ -102,4 +141,4 @@ def _moments(
   sums = (jnp.sum(x, axes), jnp.sum(jnp.square(x), axes), count)
   total, squares, count = sums if axis_name is None else lax.psum(sums, axis_name)
   mean = total / count
-  return mean, jnp.maximum(squares / count - jnp.square(mean), 0)
+  return mean, jnp.maximum(squares / count - jnp.square(mean), 0), count
