@@ -49,7 +49,9 @@ def conv3d(
   return _conv(x, kernel, tuple(stride), tuple(map(tuple, padding)), groups)
 
 
+# Within one `jit` for each shape all forms are traced once, however many layers have it.
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+@partial(jax.jit, static_argnums=(2, 3, 4))
 def _conv(
   x: jax.Array, kernel: jax.Array, stride: Triple, padding: Padding3D, groups: int
 ) -> jax.Array:
@@ -64,6 +66,7 @@ def _forward(
   return _conv(x, kernel, stride, padding, groups), (x, kernel)
 
 
+@partial(jax.jit, static_argnums=(0, 1, 2))
 def _backward(
   stride: Triple,
   padding: Padding3D,

@@ -20,6 +20,7 @@ from vqlab.nn.patches3d import (
   kernel_gradient_patches,
   out_size,
   pad3d,
+  zero_after,
 )
 from vqlab.nn.winograd3d import convolve_tiles, kernel_gradient_tiles
 
@@ -56,8 +57,9 @@ def input_gradient(
   Every s-th x along an axis, one phase of it, meets every s-th tap: a convolution of stride 1.
   """
   dtype = at_least_float32(dy.dtype)
-  flipped = _transposed(kernel.astype(dtype)[::-1, ::-1, ::-1], groups)
-  wide, inputs = dy.astype(dtype), flipped.shape[-1]
+  wide = dy.astype(dtype)
+  flipped = _transposed(kernel.astype(dtype)[::-1, ::-1, ::-1] + zero_after(wide), groups)
+  inputs = flipped.shape[-1]
   counts = tuple(-(-n // s) for n, s in zip(size, stride, strict=True))
   phases = []
   for phase in itertools.product(*map(range, stride)):
@@ -87,6 +89,8 @@ def kernel_gradient(
   """[B, T, H, W, I], [B, T', H', W', O] -> [*size, I / groups, O]."""
   dtype = at_least_float32(x.dtype)
   wide, dy = x.astype(dtype), dy.astype(dtype)
+  if size != (1, 1, 1) or stride != (1, 1, 1):
+    wide = wide + zero_after(dy)
   if groups == 1:
     gradient = _kernel_gradient(wide, dy, size, stride, padding)
   elif groups == x.shape[-1] == dy.shape[-1]:

@@ -16,7 +16,7 @@ from jax import lax
 
 from vqlab.nn.checks import windows_fit
 from vqlab.nn.dtypes import at_least_float32
-from vqlab.nn.patches3d import Padding3D, Triple
+from vqlab.nn.patches3d import Padding3D, Triple, zero_after
 
 
 def max_pool3d(x: jax.Array, window: Triple, *, stride: Triple, padding: Padding3D) -> jax.Array:
@@ -60,6 +60,7 @@ def _backward(
 ) -> tuple[jax.Array]:
   def on_cpu(x: jax.Array, dy: jax.Array) -> jax.Array:
     steps, dtype = [], x.dtype
+    x = x + zero_after(dy)
     for axis in (3, 2, 1):
       length = x.shape[axis]
       x, first = _max_and_first(x, axis, window, stride, padding)
