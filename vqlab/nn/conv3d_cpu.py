@@ -159,14 +159,16 @@ def _kernel_gradient(
     x, dy = (a.reshape(-1, a.shape[-1]) for a in (x, dy))
     return lax.dot_general(x, dy, (((0,), (0,)), ((), ())))[None, None, None]
   outputs = dy.shape[-1]
-  if outputs < _NARROW and size[0] > 1 and stride[0] == 1:  # as above: 113 ms for 427 ms
+  narrow, over_time = outputs < _NARROW, size[1:] == (1, 1)
+  if size[0] > 1 and stride[0] == 1 and (narrow or over_time):
+    # As above, 113 ms for 427 ms; 3x1x1, 1024 -> 256 at 8x14x14 and batch 4: 60 ms for 97 ms.
     (front, _), more = padding[0], x.shape[1] - dy.shape[1]
     shifts = (t - front for t in range(size[0]))
     dy = jnp.concatenate([pad3d(dy, ((t, more - t), (0, 0), (0, 0))) for t in shifts], -1)
     how = (1, *size[1:]), (1, *stride[1:]), ((0, 0), *padding[1:])
     taps = _kernel_gradient(x, dy, *how).reshape(*size[1:], x.shape[-1], size[0], outputs)
     return taps.transpose(3, 0, 1, 2, 4)
-  if outputs < _NARROW and size[2] > 1:  # by neighbours: 5 ms for 8 ms
+  if narrow and size[2] > 1:  # by neighbours: 5 ms for 8 ms
     fill, s = -dy.shape[3] % 4, stride[2]
     dy = pad3d(dy, _filled(((0, 0),) * 3, fill))
     dy = dy.reshape(*dy.shape[:3], -1, 4 * outputs)
