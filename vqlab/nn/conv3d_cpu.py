@@ -13,6 +13,14 @@ from jax import lax
 
 from vqlab.nn.depthwise3d import convolve_depthwise, kernel_gradient_depthwise
 from vqlab.nn.dtypes import at_least_float32
+from vqlab.nn.narrow3d import (
+  convolve_beside,
+  convolve_frames,
+  convolve_planes,
+  convolve_space,
+  kernel_gradient_beside,
+  kernel_gradient_frames,
+)
 from vqlab.nn.patches3d import (
   Padding3D,
   Triple,
@@ -117,37 +125,13 @@ def _dense(x: jax.Array, kernel: jax.Array, stride: Triple, padding: Padding3D) 
   if size[1:] == (1, 1):
     return _over_time(x, kernel, stride, padding)
   if outputs < _NARROW and size[0] > 1 and stride[0] == 1:
-    return _spread_over_time(x, kernel, stride, padding)
-  if size[2] > 1 and outputs < _NARROW:
-    return _by_neighbours(x, kernel, stride, padding, 4)
-  if size[2] > 1 and inputs < _NARROW and outputs < 2 * _NARROW:
-    return _by_neighbours(x, kernel, stride, padding, 2)
-  return _wide(x, kernel, stride, padding)
-
-
-def _by_neighbours(
-  x: jax.Array, kernel: jax.Array, stride: Triple, padding: Padding3D, count: int
-) -> jax.Array:
-  """`count` outputs next to each other as channels of one, whose kernels are filled up with zeros.
-
-  1x3x3, 8 -> 8 at 32x56x56: 3 ms for 8 ms; 3 -> 24 at 13x160x160, stride 2: 2.5 ms for 17 ms.
-  """
-  (kt, kh, _, inputs, outputs), s = kernel.shape, stride[2]
-  width, last = out_size(x, kernel.shape[:3], stride, padding)[2], count - 1
-  beside = lambda q: ((0, 0), (0, 0), (q * s, (last - q) * s), (0, 0), (0, 0))
-  wide = jnp.stack([jnp.pad(kernel, beside(q)) for q in range(count)], -2)
-  wide = wide.reshape(kt, kh, -1, inputs, count * outputs)
-  y = _wide(x, wide, (*stride[:2], count * s), _filled(padding, -width % count * s))
-  return y.reshape(*y.shape[:3], -1, outputs)[:, :, :, :width]
-
-
-def _wide(x: jax.Array, kernel: jax.Array, stride: Triple, padding: Padding3D) -> jax.Array:
-  size, inputs = kernel.shape[:3], kernel.shape[3]
+    return convolve_frames(x, kernel, stride, padding)
+  if size[2] > 1 and (outputs < _NARROW or (inputs < _NARROW and outputs < 2 * _NARROW)):
+    return convolve_beside(x, kernel, stride, padding)
   if _few_products(x.shape[0], out_size(x, size, stride, padding), kernel.shape, stride):
     return convolve_tiles(x, kernel, padding)
-  # 3 -> 64 at 16x112x112, 3x3x3: 46 ms, by patches 65 ms; 256 -> 256 at 4x14x14: 34 and 32 ms.
   if inputs < _NARROW:
-    return _over_space(x, kernel, stride, padding)
+    return convolve_space(x, kernel, stride, padding)
   return convolve_patches(x, kernel, stride, padding)
 
 
@@ -159,23 +143,18 @@ def _kernel_gradient(
     x, dy = (a.reshape(-1, a.shape[-1]) for a in (x, dy))
     return lax.dot_general(x, dy, (((0,), (0,)), ((), ())))[None, None, None]
   outputs = dy.shape[-1]
-  narrow, over_time = outputs < _NARROW, size[1:] == (1, 1)
-  if size[0] > 1 and stride[0] == 1 and (narrow or over_time):
-    # As above, 113 ms for 427 ms; 3x1x1, 1024 -> 256 at 8x14x14 and batch 4: 60 ms for 97 ms.
+  if size[1:] == (1, 1) and stride[0] == 1:
+    # All taps are columns of one product: 1024 -> 256 at 8x14x14 and batch 4, 60 ms for 97 ms.
     (front, _), more = padding[0], x.shape[1] - dy.shape[1]
+    x = pad3d(x, ((0, 0), *padding[1:]))[:, :, :: stride[1], :: stride[2]]
     shifts = (t - front for t in range(size[0]))
-    dy = jnp.concatenate([pad3d(dy, ((t, more - t), (0, 0), (0, 0))) for t in shifts], -1)
-    how = (1, *size[1:]), (1, *stride[1:]), ((0, 0), *padding[1:])
-    taps = _kernel_gradient(x, dy, *how).reshape(*size[1:], x.shape[-1], size[0], outputs)
-    return taps.transpose(3, 0, 1, 2, 4)
-  if narrow and size[2] > 1:  # by neighbours: 5 ms for 8 ms
-    fill, s = -dy.shape[3] % 4, stride[2]
-    dy = pad3d(dy, _filled(((0, 0),) * 3, fill))
-    dy = dy.reshape(*dy.shape[:3], -1, 4 * outputs)
-    how = (*size[:2], size[2] + 3 * s), (*stride[:2], 4 * s), _filled(padding, fill * s)
-    wide = kernel_gradient_patches(x, dy, *how)
-    wide = wide.reshape(*how[0], x.shape[-1], 4, outputs)
-    return sum(wide[:, :, q * s : q * s + size[2], :, q] for q in range(4))
+    dy = jnp.stack([pad3d(dy, ((t, more - t), (0, 0), (0, 0))) for t in shifts], -2)
+    taps = jnp.tensordot(x.reshape(-1, x.shape[-1]), dy.reshape(-1, *dy.shape[-2:]), (0, 0))
+    return taps.swapaxes(0, 1)[:, None, None]
+  if outputs < _NARROW and size[0] > 1 and stride[0] == 1:
+    return kernel_gradient_frames(x, dy, size, stride, padding)
+  if outputs < _NARROW and size[2] > 1:
+    return kernel_gradient_beside(x, dy, size, stride, padding)
   if _few_products(x.shape[0], dy.shape[1:4], (*size, x.shape[-1], dy.shape[-1]), stride):
     return kernel_gradient_tiles(x, dy, size, padding)
   return kernel_gradient_patches(x, dy, size, stride, padding)
@@ -184,11 +163,6 @@ def _kernel_gradient(
 def _few_products(batch: int, out: Triple, kernel: tuple[int, ...], stride: Triple) -> bool:
   many = batch * out[0] * out[1] * out[2] >= _MANY * max(kernel[3:])
   return stride == (1, 1, 1) and kernel[1:3] == (3, 3) and min(kernel[3:]) >= _WIDE and many
-
-
-def _filled(padding: Padding3D, more: int) -> Padding3D:
-  """The padding with `more` behind W."""
-  return padding[0], padding[1], (padding[2][0], padding[2][1] + more)
 
 
 def _over_time(x: jax.Array, kernel: jax.Array, stride: Triple, padding: Padding3D) -> jax.Array:
@@ -202,47 +176,13 @@ def _over_time(x: jax.Array, kernel: jax.Array, stride: Triple, padding: Padding
     x = pad3d(x, (padding[0], (0, 0), (0, 0)))[:, :: stride[0]]
     y = x.reshape(-1, inputs) @ kernel[0, 0, 0]
     return y.reshape(*x.shape[:-1], -1)
-  y = _planes(
+  y = convolve_planes(
     x.reshape(batch, -1, height * width, inputs),
     kernel[:, :, 0],
     (stride[0], 1),
     (padding[0], (0, 0)),
   )
   return y.reshape(batch, -1, height, width, kernel.shape[-1])
-
-
-def _over_space(x: jax.Array, kernel: jax.Array, stride: Triple, padding: Padding3D) -> jax.Array:
-  """A two-dimensional convolution of each frame; the taps over time become channels."""
-  kt, kh, kw, inputs, outputs = kernel.shape
-  frames = out_size(x, kernel.shape[:3], stride, padding)[0]
-  x = pad3d(x, (padding[0], (0, 0), (0, 0)))
-  last = (frames - 1) * stride[0] + 1
-  x = jnp.concatenate([x[:, t : t + last : stride[0]] for t in range(kt)], -1)
-  kernel = kernel.transpose(1, 2, 0, 3, 4).reshape(kh, kw, kt * inputs, outputs)
-  y = _planes(x.reshape(-1, *x.shape[2:]), kernel, stride[1:], padding[1:])
-  return y.reshape(-1, frames, *y.shape[1:])
-
-
-def _spread_over_time(
-  x: jax.Array, kernel: jax.Array, stride: Triple, padding: Padding3D
-) -> jax.Array:
-  """Each frame's products with all taps over time as channels, which are added where they belong.
-
-  5x7x7, 3 -> 8 at 32x224x224: 119 ms, with the taps as channels of the input 276 ms.
-  """
-  kt, outputs = kernel.shape[0], kernel.shape[-1]
-  frames = out_size(x, kernel.shape[:3], stride, padding)[0]
-  taps = kernel.transpose(1, 2, 3, 0, 4).reshape(1, *kernel.shape[1:4], kt * outputs)
-  products = _dense(x, taps, stride, ((0, 0), *padding[1:]))
-  products = pad3d(products, (padding[0], (0, 0), (0, 0)))
-  return sum(products[:, t : t + frames, :, :, t * outputs : (t + 1) * outputs] for t in range(kt))
-
-
-def _planes(
-  x: jax.Array, kernel: jax.Array, stride: tuple[int, int], padding: tuple[tuple[int, int], ...]
-) -> jax.Array:
-  layout = ("NHWC", "HWIO", "NHWC")
-  return lax.conv_general_dilated(x, kernel, stride, padding, dimension_numbers=layout)
 
 
 def _split(x: jax.Array, groups: int) -> jax.Array:
