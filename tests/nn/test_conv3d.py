@@ -7,8 +7,8 @@ import pytest
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from vqlab.nn import conv3d_cpu
 from vqlab.nn.conv3d import conv3d
+from vqlab.nn.conv3d_layers import ConvNorm
 
 LAYOUT = ("NDHWC", "DHWIO", "NDHWC")
 NONE = ((0, 0), (0, 0), (0, 0))
@@ -45,6 +45,11 @@ def data(shape, size, features, *, groups=1, dtype=jnp.float32):
   return x, jax.random.normal(jax.random.key(1), (*size, inputs, features), dtype)
 
 
+def choose(monkeypatch, name, value):
+  monkeypatch.setattr(name, value)
+  jax.clear_caches()  # a shape is traced once
+
+
 @pytest.mark.parametrize(
   ("size", "stride", "padding"),
   [
@@ -72,15 +77,15 @@ def test_few_channels_to_some():
 @pytest.mark.parametrize("size", [(3, 3, 3), (1, 3, 3), (2, 3, 3)])
 @pytest.mark.parametrize("padding", [ONE, ((0, 2), (2, 0), (0, 1))])
 def test_fewer_products(size, padding, monkeypatch):
-  monkeypatch.setattr(conv3d_cpu, "_MANY", 0)
+  choose(monkeypatch, "vqlab.nn.conv3d_cpu._MANY", 0)
   agree(*data((2, 4, 6, 9, 32), size, 33), padding=padding)
 
 
 def test_blocks(monkeypatch):
-  monkeypatch.setattr("vqlab.nn.patches3d._NUMBERS", 1)
-  monkeypatch.setattr("vqlab.nn.winograd3d._NUMBERS", 1)
+  choose(monkeypatch, "vqlab.nn.patches3d._NUMBERS", 1)
+  choose(monkeypatch, "vqlab.nn.winograd3d._NUMBERS", 1)
   for rows in (1, 2 * 7 * 3, 2 * 7 * 6 * 2):  # rows, several rows, several frames
-    monkeypatch.setattr("vqlab.nn.patches3d._ROWS", rows)
+    choose(monkeypatch, "vqlab.nn.patches3d._ROWS", rows)
     agree(*data((2, 4, 6, 7, 16), (3, 3, 3), 5))
 
 
@@ -94,7 +99,7 @@ def test_groups(stride, padding, groups, features):
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-11), ("bfloat16", 0.02)])
 def test_other_precisions(x64, dtype, tolerance, monkeypatch):
-  monkeypatch.setattr(conv3d_cpu, "_MANY", 0)
+  choose(monkeypatch, "vqlab.nn.conv3d_cpu._MANY", 0)
   agree(*data((2, 3, 5, 6, 32), (3, 3, 3), 32, dtype=dtype), tolerance=tolerance)
   agree(*data((2, 3, 5, 6, 4), (3, 3, 3), 5, dtype=dtype), (1, 2, 2), tolerance=tolerance)
   arrays = data((2, 3, 5, 6, 4), (3, 3, 3), 4, groups=4, dtype=dtype)
@@ -121,13 +126,33 @@ def test_gradients_nobody_needs_are_not_computed():
   assert one < 0.8 * both
 
 
+@pytest.mark.parametrize("size", [(1, 3, 3), (3, 1, 1)])
+def test_training_keeps_a_convolution_and_what_it_reads(size):
+  """Of each layer two arrays, on CPUs, and of one layer what its gradient needs for the moment."""
+  layers, x = 8, jax.random.normal(jax.random.key(0), (1, 8, 32, 32, 32))
+  layer = ConvNorm(32, size)
+  variables = layer.init(jax.random.key(0), x, train=False)
+  stacked = jax.tree.map(lambda a: jnp.stack([a] * layers), variables)
+
+  def loss(params):
+    y = x
+    for i in range(layers):
+      one = {"params": jax.tree.map(lambda a, i=i: a[i], params)}
+      one["batch_stats"] = variables["batch_stats"]
+      y = jax.nn.relu(layer.apply(one, y, train=True, mutable=["batch_stats"])[0])
+    return jnp.sum(y**2)
+
+  compiled = jax.jit(jax.grad(loss)).lower(stacked["params"]).compile()
+  assert compiled.memory_analysis().temp_size_in_bytes < (2 * layers + 8) * x.nbytes
+
+
 @pytest.mark.parametrize(
   ("size", "stride", "groups"),
   [((3, 3, 3), (1, 1, 1), 1), ((3, 3, 3), (2, 2, 2), 1), ((3, 3, 3), (1, 2, 2), 32)],
 )
 def test_sharded_batch(size, stride, groups, monkeypatch):
   """Many devices are one, and none of them sees the clips of another."""
-  monkeypatch.setattr(conv3d_cpu, "_MANY", 0)
+  choose(monkeypatch, "vqlab.nn.conv3d_cpu._MANY", 0)
   x, kernel = data((8, 4, 6, 7, 32), size, 32, groups=groups)
 
   def value_and_grads(x, kernel):
