@@ -15,6 +15,7 @@ from vqlab.nn.patches3d import (
   out_size,
   pad3d,
   zero_after,
+  zeros_after,
 )
 
 
@@ -94,7 +95,7 @@ def convolve_frames(
 
   # The frame t adds to kt frames, those that begin at t + first - (kt - 1).
   length = max(x.shape[1] - 1 + first + kt, kt - 1 + frames)
-  y = jnp.full((x.shape[0], length, *plane, outputs), zero_after(x))
+  y = zeros_after(x, (x.shape[0], length, *plane, outputs))
   return lax.fori_loop(0, x.shape[1], step, y)[:, kt - 1 : kt - 1 + frames]
 
 
@@ -111,9 +112,9 @@ def kernel_gradient_frames(
   def step(t: jax.Array, total: jax.Array) -> jax.Array:
     part = lax.dynamic_slice_in_dim(dy, t + first, kt, 1).transpose(0, 2, 3, 1, 4)
     part = part.reshape(batch, 1, *plane, kt * outputs)
-    return total + kernel_gradient_beside(lax.dynamic_slice_in_dim(x, t, 1, 1), part, *how)
+    return total + kernel_gradient_beside(lax.dynamic_slice_in_dim(x, t, 1, 1), part, *how)[0]
 
-  total = jnp.full((1, *size[1:], x.shape[-1], kt * outputs), zero_after(x))
+  total = jnp.full((*size[1:], x.shape[-1], kt * outputs), zero_after(x))
   total = lax.fori_loop(0, x.shape[1], step, total)
   return total.reshape(*size[1:], -1, kt, outputs).transpose(3, 0, 1, 2, 4)[::-1]
 

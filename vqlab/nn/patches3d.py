@@ -35,7 +35,14 @@ def zero_after(x: jax.Array) -> jax.Array:
   the starts of all loops, the kernels of all gradients turned round. And it pads for a gradient
   when the forward pass has x. All that waits in memory: 600 MiB for SlowFast 8x8 R50.
   """
-  return jnp.where(x[(0,) * x.ndim] > 0, 0.0, -0.0).astype(x.dtype)
+  middle = x[tuple(n // 2 for n in x.shape)]  # not of the padding, which it knows
+  return jnp.where(middle > 0, 0.0, -0.0).astype(x.dtype)
+
+
+def zeros_after(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+  """Zeros [B, T', H', W', C] for what a loop makes of x [B, ...], sharded as the clips are."""
+  middle = x[:, *(slice(n // 2, n // 2 + 1) for n in x.shape[1:])]
+  return jnp.broadcast_to(jnp.where(middle > 0, 0.0, -0.0).astype(x.dtype), shape)
 
 
 def out_size(x: jax.Array, kernel: Triple, stride: Triple, padding: Padding3D) -> Triple:
@@ -70,7 +77,7 @@ def convolve_patches(
     part = (patches(i) @ kernel).reshape(x.shape[0], *block, outputs)
     return lax.dynamic_update_slice(y, part, _start(i, block, out))
 
-  return lax.fori_loop(0, blocks, step, jnp.full((x.shape[0], *out, outputs), zero_after(x)))
+  return lax.fori_loop(0, blocks, step, zeros_after(x, (x.shape[0], *out, outputs)))
 
 
 def kernel_gradient_patches(

@@ -19,7 +19,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from vqlab.nn.patches3d import Padding3D, Triple, divisor, out_size, pad3d, zero_after
+from vqlab.nn.patches3d import (
+  Padding3D,
+  Triple,
+  divisor,
+  out_size,
+  pad3d,
+  zero_after,
+  zeros_after,
+)
 
 
 def _vandermonde(terms: int) -> np.ndarray:
@@ -37,7 +45,6 @@ _NUMBERS = 2**19
 def convolve_tiles(x: jax.Array, kernel: jax.Array, padding: Padding3D) -> jax.Array:
   """The convolution of stride 1: [B, T, H, W, I], [kt, 3, 3, I, O] -> [B, T', H', W', O]."""
   kt, inputs, outputs, batch = kernel.shape[0], *kernel.shape[3:], x.shape[0]
-  zero = zero_after(x)
   out = out_size(x, kernel.shape[:3], (1, 1, 1), padding)
   x, frames, (h, w) = _prepared(x, kt, out, padding)
   taps = jnp.stack(_mix(_G, [kernel[:, i] for i in range(3)]))
@@ -53,7 +60,7 @@ def convolve_tiles(x: jax.Array, kernel: jax.Array, padding: Padding3D) -> jax.A
     part = part.reshape(batch, frames, 4 * h, 4 * w, outputs)[:, :, : out[1], : out[2]]
     return lax.dynamic_update_slice_in_dim(y, part, i * frames, 1), before
 
-  start = jnp.full((batch, *out, outputs), zero), _inputs(x[:, : kt - 1])
+  start = zeros_after(x, (batch, *out, outputs)), _inputs(x[:, : kt - 1])
   return lax.fori_loop(0, out[0] // frames, step, start)[0]
 
 
@@ -62,7 +69,6 @@ def kernel_gradient_tiles(
 ) -> jax.Array:
   """The kernel's gradient: [B, T, H, W, I], [B, T', H', W', O] -> [kt, 3, 3, I, O]."""
   kt, inputs, outputs, out = size[0], x.shape[-1], dy.shape[-1], dy.shape[1:4]
-  zero = zero_after(x)
   x, frames, (h, w) = _prepared(x, kt, out, padding)
   dy = pad3d(dy, ((0, 0), (0, 4 * h - out[1]), (0, 4 * w - out[2])))
 
@@ -75,7 +81,7 @@ def kernel_gradient_tiles(
     part = jnp.stack(_mix(_A, [rows[:, :, :, :, q] for q in range(4)])).reshape(36, -1, outputs)
     return total + jnp.einsum("pni,pno->pio", tiles, part), before
 
-  start = jnp.full((36, kt * inputs, outputs), zero), _inputs(x[:, : kt - 1])
+  start = jnp.full((36, kt * inputs, outputs), zero_after(x)), _inputs(x[:, : kt - 1])
   total, _ = lax.fori_loop(0, out[0] // frames, step, start)
   taps = jnp.stack(_mix(_G.T, list(total.reshape(6, 6, kt, inputs, outputs))), 2)
   return jnp.stack(_mix(_G.T, list(taps)), 1)
