@@ -32,7 +32,7 @@ def convolve_space(
 ) -> jax.Array:
   """A two-dimensional convolution of each frame; the taps over time become channels.
 
-  3 -> 64 at 16x112x112, 3x3x3: 46 ms, by patches 65 ms.
+  1x7x7, 3 -> 45 at 16x112x112, stride 2: 8 ms, by patches 12 ms.
   """
   kt, kh, kw, inputs, outputs = kernel.shape
   frames = out_size(x, kernel.shape[:3], stride, padding)[0]

@@ -106,7 +106,7 @@ def _by_moments(
 
   x is 0 where it doesn't count.
   """
-  mean, var, _ = _moments(x, mask, axis_name)
+  mean, var = _moments(x, mask, axis_name)
   return (x - mean) * (lax.rsqrt(var + epsilon) * scale) + bias, mean, var
 
 
@@ -117,7 +117,7 @@ def _by_moments_jvp(
   """The tangents read x alone, in two sums and one term: gradients keep x and go over it twice."""
   (x, scale, bias, mask), (dx, dscale, dbias, _) = primals, tangents
   y, mean, var = _by_moments(epsilon, axis_name, x, scale, bias, mask)
-  _, _, count = _moments(x, mask, axis_name)
+  count = _count(x, mask, axis_name)
   axes = tuple(range(x.ndim - 1))
   sums = jnp.sum(dx, axes), jnp.sum(dx * x, axes)
   if axis_name is not None:
@@ -132,13 +132,19 @@ def _by_moments_jvp(
 
 def _moments(
   x: jax.Array, mask: jax.Array | None, axis_name: str | None
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Mean and biased variance [C] of what counts, over all devices, and its number."""
+) -> tuple[jax.Array, jax.Array]:
+  """Mean and biased variance [C] of what counts, over all devices; x is 0 where it doesn't."""
   axes = tuple(range(x.ndim - 1))
+  sums = jnp.sum(x, axes), jnp.sum(jnp.square(x), axes)
+  total, squares = sums if axis_name is None else lax.psum(sums, axis_name)
+  count = _count(x, mask, axis_name)
+  mean = total / count
+  return mean, jnp.maximum(squares / count - jnp.square(mean), 0)
+
+
+def _count(x: jax.Array, mask: jax.Array | None, axis_name: str | None) -> jax.Array:
+  """How many values of a channel count, over all devices."""
   count = jnp.asarray(math.prod(x.shape[:-1]), x.dtype)
   if mask is not None:
     count = jnp.sum(mask.astype(x.dtype)) * (math.prod(x.shape[:-1]) // mask.size)
-  sums = (jnp.sum(x, axes), jnp.sum(jnp.square(x), axes), count)
-  total, squares, count = sums if axis_name is None else lax.psum(sums, axis_name)
-  mean = total / count
-  return mean, jnp.maximum(squares / count - jnp.square(mean), 0), count
+  return count if axis_name is None else lax.psum(count, axis_name)

@@ -35,14 +35,16 @@ def zero_after(x: jax.Array) -> jax.Array:
   the starts of all loops, the kernels of all gradients turned round. And it pads for a gradient
   when the forward pass has x. All that waits in memory: 600 MiB for SlowFast 8x8 R50.
   """
-  middle = x[tuple(n // 2 for n in x.shape)]  # not of the padding, which it knows
-  return jnp.where(middle > 0, 0.0, -0.0).astype(x.dtype)
+  return _zero(x[tuple(n // 2 for n in x.shape)])  # the middle: XLA knows the padding
 
 
 def zeros_after(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-  """Zeros [B, T', H', W', C] for what a loop makes of x [B, ...], sharded as the clips are."""
-  middle = x[:, *(slice(n // 2, n // 2 + 1) for n in x.shape[1:])]
-  return jnp.broadcast_to(jnp.where(middle > 0, 0.0, -0.0).astype(x.dtype), shape)
+  """Zeros [B, T', H', W', C] for what a loop makes of x [B, ...], a clip's known after the clip."""
+  return jnp.broadcast_to(_zero(x[:, *(slice(n // 2, n // 2 + 1) for n in x.shape[1:])]), shape)
+
+
+def _zero(x: jax.Array) -> jax.Array:
+  return jnp.where(x > 0, 0.0, -0.0).astype(x.dtype)
 
 
 def out_size(x: jax.Array, kernel: Triple, stride: Triple, padding: Padding3D) -> Triple:
