@@ -70,8 +70,9 @@ def test_dense(size, stride, padding, channels):
   agree(*data((2, 5, 9, 7, channels), size, 5), stride, padding)
 
 
-def test_few_channels_to_some():
-  agree(*data((2, 3, 9, 7, 3), (1, 3, 3), 24), (1, 2, 2), ((0, 0), (1, 1), (1, 1)))
+@pytest.mark.parametrize("channels", [3, 8])
+def test_few_channels_to_some(channels):
+  agree(*data((2, 3, 9, 7, channels), (1, 3, 3), 24), (1, 2, 2), ((0, 0), (1, 1), (1, 1)))
 
 
 @pytest.mark.parametrize("size", [(3, 3, 3), (1, 3, 3), (2, 3, 3)])

@@ -6,12 +6,12 @@ and batch 1.
 """
 
 import itertools
+import math
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vqlab.nn.depthwise3d import convolve_depthwise, kernel_gradient_depthwise
 from vqlab.nn.dtypes import at_least_float32
 from vqlab.nn.narrow3d import (
   convolve_beside,
@@ -30,6 +30,7 @@ from vqlab.nn.patches3d import (
   pad3d,
   zero_after,
 )
+from vqlab.nn.shifts3d import convolve_depthwise, convolve_few, kernel_gradient_depthwise
 from vqlab.nn.winograd3d import convolve_tiles, kernel_gradient_tiles
 
 # Tiles need channels enough for their products to outweigh the transforms, and outputs enough, for
@@ -40,6 +41,7 @@ _MANY = 4
 # Products have no more rate than their few columns, and patches of few channels are copied a few
 # numbers at a time.
 _NARROW = 16
+_FEW = 36  # taps times inputs that are summed one after another
 
 
 def convolve(
@@ -124,6 +126,8 @@ def _dense(x: jax.Array, kernel: jax.Array, stride: Triple, padding: Padding3D) 
   size, (inputs, outputs) = kernel.shape[:3], kernel.shape[3:]
   if size[1:] == (1, 1):
     return _over_time(x, kernel, stride, padding)
+  if math.prod(kernel.shape[:-1]) <= _FEW:
+    return convolve_few(x, kernel, stride, padding)
   if outputs < _NARROW and size[0] > 1 and stride[0] == 1:
     return convolve_frames(x, kernel, stride, padding)
   if size[2] > 1 and (outputs < _NARROW or (inputs < _NARROW and outputs < 2 * _NARROW)):

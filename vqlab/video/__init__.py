@@ -1,4 +1,8 @@
-"""Networks that name the action in a clip."""
+"""Networks that name the action in a clip.
+
+All of them work under `jit` over meshes with Auto axes, `vmap`, `shard_map` and `pmap`; on a mesh
+with Explicit axes wrap the calls in `jax.sharding.auto_axes`.
+"""
 
 from vqlab.video.c3d import C3D
 from vqlab.video.inception3d import Inception3D
