@@ -134,6 +134,7 @@ def theirs(name: str, batch: int, bfloat16: bool = False) -> dict[str, Callable[
   if bfloat16:
     layout = torch.channels_last_3d
     model, clip = (a.to(device, memory_format=layout) for a in (model, clip))
+    torch._dynamo.config.recompile_limit = 200  # blocks share code: above it they run eagerly
     model, labels = torch.compile(model), labels.to(device)
   given = lambda: peers.inputs(clip, alpha)  # anew: pytorchvideo's SlowFast writes into the list
   lower = lambda: torch.autocast(device, torch.bfloat16, enabled=bfloat16)
