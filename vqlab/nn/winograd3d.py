@@ -3,13 +3,12 @@
     Y = A' [(G g G') * (B' d B)] A      d 6x6 inputs, g 3x3 taps, Y 4x4 outputs of a tile
 
 A tile costs 36 products for 144. A frame is transformed once for all taps over time, which are
-summed before the transform back. The kernel's gradient is made of the same tiles. The points of the
-transforms are 0, +-2/3, +-3/2 and infinity: with the usual 0, +-1, +-2 the errors were 1.7 times as
-large in the mean and 4 times at most. The largest, at 64 -> 64, is 1.6e-5 of the outputs' standard
-deviation; that of patches 0.4e-5. (Lavin and Gray 2016, arXiv 1509.09308; Toom-Cook.)
-
-Two cores took 67 ms for 64 -> 64 at 16x56x56 with 3x3x3 taps, a bare product of as many
-multiplications 111 ms, XLA's own convolution 359 ms.
+summed before the transform back; or, where channels are few, two frames and three taps over time
+are transformed as well, F(2x4x4, 3x3x3), which makes 144 products of 216. The kernel's gradient is
+made of the first. The points of the transforms are 0, +-2/3, +-3/2 and infinity: with the usual 0,
++-1, +-2 the errors were 1.7 times as large in the mean and 4 times at most. The largest, at
+64 -> 64, is 1.6e-5 of the outputs' standard deviation, by pairs of frames 0.9e-5; that of patches
+0.4e-5. (Lavin and Gray 2016, arXiv 1509.09308; Toom-Cook.)
 """
 
 from collections.abc import Sequence
@@ -30,38 +29,72 @@ from vqlab.nn.patches3d import (
 )
 
 
-def _vandermonde(terms: int) -> np.ndarray:
-  """Values of polynomials [6, terms]: at the five points, and the highest coefficient."""
-  finite = [[point**power for power in range(terms)] for point in (0, 2 / 3, -2 / 3, 3 / 2, -3 / 2)]
-  return np.array([*finite, [0] * (terms - 1) + [1]], np.float64)
+def _transforms(outputs: int, points: Sequence[float]) -> tuple[np.ndarray, ...]:
+  """A, G and B for that many outputs and three taps."""
+
+  def values(terms: int) -> np.ndarray:
+    """Those of polynomials at the points, and the highest coefficient."""
+    finite = [[point**power for power in range(terms)] for point in points]
+    return np.array([*finite, [0] * (terms - 1) + [1]], np.float64)
+
+  return values(outputs), values(3), np.linalg.inv(values(len(points) + 1))
 
 
-_A, _G, _B = _vandermonde(4), _vandermonde(3), np.linalg.inv(_vandermonde(6))
+_A, _G, _B = _transforms(4, (0, 2 / 3, -2 / 3, 3 / 2, -3 / 2))
+_A2, _G2, _B2 = _transforms(2, (0, 1, -1))
 
 # The tiles of a block have that many numbers, 2 MiB, or are those of one frame.
 _NUMBERS = 2**19
+# By pairs of frames: channels at most, and numbers of a block before and after its products, 16 MiB.
+# The products do not change, but for the taps: with 128 -> 256 at 8x28x28 45 ms for 25 ms.
+_PAIRS = 128
+_PAIR_NUMBERS = 2**22
 
 
 def convolve_tiles(x: jax.Array, kernel: jax.Array, padding: Padding3D) -> jax.Array:
   """The convolution of stride 1: [B, T, H, W, I], [kt, 3, 3, I, O] -> [B, T', H', W', O]."""
   kt, inputs, outputs, batch = kernel.shape[0], *kernel.shape[3:], x.shape[0]
   out = out_size(x, kernel.shape[:3], (1, 1, 1), padding)
-  x, frames, (h, w) = _prepared(x, kt, out, padding)
-  taps = jnp.stack(_mix(_G, [kernel[:, i] for i in range(3)]))
-  taps = jnp.stack(_mix(_G, [taps[:, :, j] for j in range(3)])).reshape(36, kt * inputs, outputs)
+  if kt == 3 and out[0] % 2 == 0 and max(inputs, outputs) <= _PAIRS:
+    return _convolve_pairs(x, kernel, out, padding)
+  x, (h, w) = _filled(x, out, padding)
+  frames = _frames(x, kt, out)
+  taps = _taps(kernel).reshape(36, kt * inputs, outputs)
 
   def step(i: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
     y, before = carry
     tiles, before = _tiles(x, before, i, kt, frames)
-    products = jnp.einsum("pni,pio->pno", tiles, taps).reshape(6, 6, batch, frames, h, w, outputs)
-    columns = jnp.stack(_mix(_A.T, list(products)), -2)
-    columns = columns.reshape(6, batch, frames, h, 4 * w, outputs)
-    part = jnp.stack(_mix(_A.T, list(columns)), 3)
-    part = part.reshape(batch, frames, 4 * h, 4 * w, outputs)[:, :, : out[1], : out[2]]
+    products = jnp.einsum("pni,pio->pno", tiles, taps)
+    part = _outputs(products.reshape(36, batch, frames, h, w, outputs))[:, :, : out[1], : out[2]]
     return lax.dynamic_update_slice_in_dim(y, part, i * frames, 1), before
 
   start = zeros_after(x, (batch, *out, outputs)), _inputs(x[:, : kt - 1])
   return lax.fori_loop(0, out[0] // frames, step, start)[0]
+
+
+def _convolve_pairs(x: jax.Array, kernel: jax.Array, out: Triple, padding: Padding3D) -> jax.Array:
+  """Two frames at a time and all three taps over time, or some rows of their tiles.
+
+  64 -> 64 at 16x56x56: TODO.
+  """
+  (inputs, outputs), batch = kernel.shape[3:], x.shape[0]
+  x, (h, w) = _filled(x, out, padding)
+  rows = divisor(h, _PAIR_NUMBERS // (144 * batch * w * (inputs + outputs)))
+  across = h // rows
+  taps = _taps(kernel)
+  taps = jnp.stack(_mix(_G2, [taps[:, t] for t in range(3)]), 1).reshape(144, inputs, outputs)
+
+  def step(i: jax.Array, y: jax.Array) -> jax.Array:
+    at = 0, i // across * 2, i % across * 4 * rows, 0, 0
+    part = lax.dynamic_slice(x, at, (batch, 4, 4 * rows + 2, x.shape[3], inputs))
+    tiles = _inputs(jnp.stack(_mix(_B2.T, [part[:, t] for t in range(4)])))
+    products = jnp.einsum("pni,pio->pno", tiles.reshape(144, -1, inputs), taps)
+    products = products.reshape(36, 4, batch, rows, w, outputs)
+    part = _outputs(jnp.stack(_mix(_A2.T, [products[:, t] for t in range(4)]), 2))
+    return lax.dynamic_update_slice(y, part[:, :, :, : out[2]], at)
+
+  y = zeros_after(x, (batch, out[0], 4 * h, out[2], outputs))
+  return lax.fori_loop(0, out[0] // 2 * across, step, y)[:, :, : out[1]]
 
 
 def kernel_gradient_tiles(
@@ -69,7 +102,8 @@ def kernel_gradient_tiles(
 ) -> jax.Array:
   """The kernel's gradient: [B, T, H, W, I], [B, T', H', W', O] -> [kt, 3, 3, I, O]."""
   kt, inputs, outputs, out = size[0], x.shape[-1], dy.shape[-1], dy.shape[1:4]
-  x, frames, (h, w) = _prepared(x, kt, out, padding)
+  x, (h, w) = _filled(x, out, padding)
+  frames = _frames(x, kt, out)
   dy = pad3d(dy, ((0, 0), (0, 4 * h - out[1]), (0, 4 * w - out[2])))
 
   def step(i: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
@@ -87,15 +121,25 @@ def kernel_gradient_tiles(
   return jnp.stack(_mix(_G.T, list(taps)), 1)
 
 
-def _prepared(
-  x: jax.Array, kt: int, out: Triple, padding: Padding3D
-) -> tuple[jax.Array, int, tuple[int, int]]:
-  """x, padded so that tiles fill it, the frames of a block, the tiles along H and W."""
+def _filled(x: jax.Array, out: Triple, padding: Padding3D) -> tuple[jax.Array, tuple[int, int]]:
+  """x, padded so that tiles fill it, and the tiles along H and W."""
   h, w = -(-out[1] // 4), -(-out[2] // 4)
-  frame = 36 * kt * x.shape[0] * h * w * x.shape[-1]
   (top, bottom), (left, right) = padding[1:]
   fill = (top, bottom + 4 * h - out[1]), (left, right + 4 * w - out[2])
-  return pad3d(x, (padding[0], *fill)), divisor(out[0], _NUMBERS // frame), (h, w)
+  return pad3d(x, (padding[0], *fill)), (h, w)
+
+
+def _frames(x: jax.Array, kt: int, out: Triple) -> int:
+  """The frames of a block."""
+  batch, _, height, width, inputs = x.shape
+  return divisor(out[0], _NUMBERS // (36 * kt * batch * (height // 4) * (width // 4) * inputs))
+
+
+def _taps(kernel: jax.Array) -> jax.Array:
+  """[kt, 3, 3, I, O] -> [36, kt, I, O]."""
+  rows = jnp.stack(_mix(_G, [kernel[:, i] for i in range(3)]))
+  taps = jnp.stack(_mix(_G, [rows[:, :, j] for j in range(3)]))
+  return taps.reshape(36, *taps.shape[2:])
 
 
 def _tiles(
@@ -114,11 +158,20 @@ def _tiles(
 
 
 def _inputs(x: jax.Array) -> jax.Array:
-  """[B, T, 4h + 2, 4w + 2, C] -> [36, B, T, h w, C]."""
-  batch, frames, height, width, channels = x.shape
-  rows = jnp.stack(_mix(_B.T, [x[:, :, i : height + i - 5 : 4] for i in range(6)]))
-  tiles = jnp.stack(_mix(_B.T, [rows[:, :, :, :, j : width + j - 5 : 4] for j in range(6)]))
-  return tiles.reshape(36, batch, frames, height // 4 * (width // 4), channels)
+  """[..., 4h + 2, 4w + 2, C] -> [36, ..., h w, C]."""
+  *more, height, width, channels = x.shape
+  rows = jnp.stack(_mix(_B.T, [x[..., i : height + i - 5 : 4, :, :] for i in range(6)]))
+  tiles = jnp.stack(_mix(_B.T, [rows[..., j : width + j - 5 : 4, :] for j in range(6)]))
+  return tiles.reshape(36, *more, height // 4 * (width // 4), channels)
+
+
+def _outputs(products: jax.Array) -> jax.Array:
+  """[36, B, T', h, w, O] -> [B, T', 4h, 4w, O]."""
+  _, batch, frames, h, w, outputs = products.shape
+  columns = jnp.stack(_mix(_A.T, list(products.reshape(6, 6, *products.shape[1:]))), -2)
+  columns = columns.reshape(6, batch, frames, h, 4 * w, outputs)
+  rows = jnp.stack(_mix(_A.T, list(columns)), 3)
+  return rows.reshape(batch, frames, 4 * h, 4 * w, outputs)
 
 
 def _mix(matrix: np.ndarray, terms: Sequence[jax.Array]) -> list[jax.Array]:
