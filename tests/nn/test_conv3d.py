@@ -82,12 +82,25 @@ def test_fewer_products(size, padding, monkeypatch):
   agree(*data((2, 4, 6, 9, 32), size, 33), padding=padding)
 
 
-def test_blocks(monkeypatch):
+def test_blocks_of_patches(monkeypatch):
   choose(monkeypatch, "vqlab.nn.patches3d._NUMBERS", 1)
-  choose(monkeypatch, "vqlab.nn.winograd3d._NUMBERS", 1)
   for rows in (1, 2 * 7 * 3, 2 * 7 * 6 * 2):  # rows, several rows, several frames
     choose(monkeypatch, "vqlab.nn.patches3d._ROWS", rows)
     agree(*data((2, 4, 6, 7, 16), (3, 3, 3), 5))
+
+
+@pytest.mark.parametrize("frames", [3, 4])  # one by one, by pairs
+def test_blocks_of_tiles(frames, monkeypatch):
+  choose(monkeypatch, "vqlab.nn.conv3d_cpu._MANY", 0)
+  choose(monkeypatch, "vqlab.nn.winograd3d._NUMBERS", 1)
+  choose(monkeypatch, "vqlab.nn.winograd3d._PAIR_NUMBERS", 1)
+  agree(*data((2, frames, 6, 7, 32), (3, 3, 3), 32))
+
+
+@pytest.mark.parametrize("features", [5, 24])
+def test_blocks_of_rows(features, monkeypatch):
+  choose(monkeypatch, "vqlab.nn.narrow3d._NUMBERS", 1)
+  agree(*data((2, 5, 9, 7, 3), (3, 7, 7), features), (1, 2, 2), ((1, 1), (3, 3), (3, 3)))
 
 
 @pytest.mark.parametrize("stride", [(1, 1, 1), (1, 2, 2), (2, 3, 1)])

@@ -15,7 +15,6 @@ from jax import lax
 from vqlab.nn.dtypes import at_least_float32
 from vqlab.nn.narrow3d import (
   convolve_beside,
-  convolve_frames,
   convolve_planes,
   convolve_space,
   kernel_gradient_beside,
@@ -129,7 +128,7 @@ def _dense(x: jax.Array, kernel: jax.Array, stride: Triple, padding: Padding3D) 
   if math.prod(kernel.shape[:-1]) <= _FEW:
     return convolve_few(x, kernel, stride, padding)
   if outputs < _NARROW and size[0] > 1 and stride[0] == 1:
-    return convolve_frames(x, kernel, stride, padding)
+    return convolve_space(x, kernel, stride, padding, apart=True)
   if size[2] > 1 and (outputs < _NARROW or (inputs < _NARROW and outputs < 2 * _NARROW)):
     return convolve_beside(x, kernel, stride, padding)
   if _few_products(x.shape[0], out_size(x, size, stride, padding), kernel.shape, stride):
