@@ -104,7 +104,10 @@ def kernel_gradient_beside(
 def kernel_gradient_frames(
   x: jax.Array, dy: jax.Array, size: Triple, stride: Triple, padding: Padding3D
 ) -> jax.Array:
-  """The kernel's gradient, likewise."""
+  """The kernel's gradient, a frame of x after the other, all taps over time as outputs.
+
+  [B, T, H, W, I], [B, T', H', W', O] -> [*size, I, O]; of T the stride is 1.
+  """
   kt, (batch, frames, *plane, outputs) = size[0], dy.shape
   x, first = _uncropped(x, padding)
   length = max(x.shape[1] - 1 + first + kt, kt - 1 + frames)
