@@ -15,6 +15,7 @@ from vqlab.nn.patches3d import (
   kernel_gradient_patches,
   out_size,
   pad3d,
+  part_of,
   zero_after,
   zeros_after,
 )
@@ -57,7 +58,7 @@ def convolve_space(
 
   def step(i: jax.Array, y: jax.Array) -> jax.Array:
     start, length = i * rows * stride[1], (rows - 1) * stride[1] + kh
-    part = lax.dynamic_slice_in_dim(x, start, length, 2).swapaxes(1, 2)
+    part = part_of(x, (0, before), (start, length)).swapaxes(1, 2)
     if not apart:
       part = jnp.concatenate([part[:, :, t : t + last : stride[0]] for t in range(kt)], -1)
     part = part.reshape(batch, length, -1, part.shape[-1])
@@ -115,9 +116,9 @@ def kernel_gradient_frames(
   how = (1, *size[1:]), (1, *stride[1:]), ((0, 0), *padding[1:])
 
   def step(t: jax.Array, total: jax.Array) -> jax.Array:
-    part = lax.dynamic_slice_in_dim(dy, t + first, kt, 1).transpose(0, 2, 3, 1, 4)
+    part = part_of(dy, (t + first, kt)).transpose(0, 2, 3, 1, 4)
     part = part.reshape(batch, 1, *plane, kt * outputs)
-    return total + kernel_gradient_beside(lax.dynamic_slice_in_dim(x, t, 1, 1), part, *how)[0]
+    return total + kernel_gradient_beside(part_of(x, (t, 1)), part, *how)[0]
 
   total = jnp.full((*size[1:], x.shape[-1], kt * outputs), zero_after(x))
   total = lax.fori_loop(0, x.shape[1], step, total)

@@ -16,7 +16,7 @@ from jax import lax
 
 from vqlab.nn.checks import windows_fit
 from vqlab.nn.dtypes import at_least_float32
-from vqlab.nn.patches3d import Padding3D, Triple, zero_after
+from vqlab.nn.patches3d import Padding3D, Triple, alone, out_size, pad3d, taps_of, zero_after
 
 
 def max_pool3d(x: jax.Array, window: Triple, *, stride: Triple, padding: Padding3D) -> jax.Array:
@@ -39,9 +39,11 @@ def max_pool3d(x: jax.Array, window: Triple, *, stride: Triple, padding: Padding
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
 def _pool(x: jax.Array, window: Triple, stride: Triple, padding: Padding3D) -> jax.Array:
   def on_cpu(x: jax.Array) -> jax.Array:
-    # Shifted inputs with strides are copied: 53 ms for 15 ms, 1x3x3 of 2 over 32x112x112x64.
+    # With strides, axis after axis would be copies: 9 ms for 2 ms, 1x3x3 of 2 over 8x112x112x64.
     if any(1 < s < k for s, k in zip(stride, window, strict=True)):
-      return _plain(window, stride, padding, x)
+      out = out_size(x, window, stride, padding)
+      greatest = lambda x: reduce(jnp.maximum, taps_of(x, window, stride, out))
+      return alone(greatest, pad3d(x, padding, -jnp.inf))
     for axis in (1, 2, 3):
       x = reduce(jnp.maximum, _taps(x, axis, window, stride, padding))
     return x

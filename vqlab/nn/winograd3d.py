@@ -24,6 +24,7 @@ from vqlab.nn.patches3d import (
   divisor,
   out_size,
   pad3d,
+  part_of,
   zero_after,
   zeros_after,
 )
@@ -85,13 +86,13 @@ def _convolve_pairs(x: jax.Array, kernel: jax.Array, out: Triple, padding: Paddi
   taps = jnp.stack(_mix(_G2, [taps[:, t] for t in range(3)]), 1).reshape(144, inputs, outputs)
 
   def step(i: jax.Array, y: jax.Array) -> jax.Array:
-    at = 0, i // across * 2, i % across * 4 * rows, 0, 0
-    part = lax.dynamic_slice(x, at, (batch, 4, 4 * rows + 2, x.shape[3], inputs))
+    t, row = 2 * lax.div(i, across), 4 * rows * lax.rem(i, across)
+    part = part_of(x, (t, 4), (row, 4 * rows + 2))
     tiles = _inputs(jnp.stack(_mix(_B2.T, [part[:, t] for t in range(4)])))
     products = jnp.einsum("pni,pio->pno", tiles.reshape(144, -1, inputs), taps)
     products = products.reshape(36, 4, batch, rows, w, outputs)
     part = _outputs(jnp.stack(_mix(_A2.T, [products[:, t] for t in range(4)]), 2))
-    return lax.dynamic_update_slice(y, part[:, :, :, : out[2]], at)
+    return lax.dynamic_update_slice(y, part[:, :, :, : out[2]], (0, t, row, 0, 0))
 
   y = zeros_after(x, (batch, out[0], 4 * h, out[2], outputs))
   return lax.fori_loop(0, out[0] // 2 * across, step, y)[:, :, : out[1]]
@@ -109,7 +110,7 @@ def kernel_gradient_tiles(
   def step(i: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
     total, before = carry
     tiles, before = _tiles(x, before, i, kt, frames)
-    part = lax.dynamic_slice_in_dim(dy, i * frames, frames, 1)
+    part = part_of(dy, (i * frames, frames))
     part = part.reshape(-1, h, 4, w, 4, outputs)
     rows = jnp.stack(_mix(_A, [part[:, :, p] for p in range(4)]))
     part = jnp.stack(_mix(_A, [rows[:, :, :, :, q] for q in range(4)])).reshape(36, -1, outputs)
@@ -149,7 +150,7 @@ def _tiles(
 
   `before` are the tiles of the kt - 1 frames before the block's last ones; the next block's follow.
   """
-  new = _inputs(lax.dynamic_slice_in_dim(x, i * frames + kt - 1, frames, 1))
+  new = _inputs(part_of(x, (i * frames + kt - 1, frames)))
   if kt == 1:
     return new.reshape(36, -1, new.shape[-1]), before
   tiles = jnp.concatenate([before, new], 2)
