@@ -57,8 +57,7 @@ def out_size(x: jax.Array, kernel: Triple, stride: Triple, padding: Padding3D) -
 def alone(f: Callable[..., jax.Array], x: jax.Array, *others: jax.Array) -> jax.Array:
   """f(x, *others) within a branch that is always taken.
 
-  Otherwise XLA for CPUs would compute all of it anew for each of the result's readers, or make the
-  padding of x a part of it, and then no loop of it runs in vectors.
+  Otherwise XLA for CPUs would compute all of it anew for each of the result's readers.
   """
   shape = jax.eval_shape(f, x, *others).shape
   none = lambda x, *_: zeros_after(x, shape)
