@@ -1,8 +1,8 @@
 """What computes a 3D convolution and its two gradients on CPUs, chosen by shapes.
 
 The gradient of x is itself a convolution, of dy with the kernel turned round, or as many as the
-stride has phases; the kernel's gradient has forms of its own. Figures are of two cores in float32
-and batch 1.
+stride has phases; the kernel's gradient has forms of its own. Figures, here and
+in the forms' files, are of two cores of an AMD EPYC with AVX-512 in float32 and batch 1.
 """
 
 import itertools
@@ -34,7 +34,7 @@ from vqlab.nn.winograd3d import convolve_tiles, kernel_gradient_tiles
 
 # Tiles need channels enough for their products to outweigh the transforms, and outputs enough, for
 # each channel, for the transform of the taps, which makes four kernels of one: 1x3x3, 512 -> 512 at
-# 8x7x7 and batch 4, took 43 ms either way, its kernel's gradient 62 ms for 48.
+# 8x7x7 and batch 4, took 25 ms, by patches 21 ms, its kernel's gradient 40 ms for 28.
 _WIDE = 32
 _MANY = 4
 # Products have no more rate than their few columns, and patches of few channels are copied a few
@@ -147,7 +147,7 @@ def _kernel_gradient(
     return lax.dot_general(x, dy, (((0,), (0,)), ((), ())))[None, None, None]
   outputs = dy.shape[-1]
   if size[1:] == (1, 1) and stride[0] == 1:
-    # All taps are columns of one product: 1024 -> 256 at 8x14x14 and batch 4, 60 ms for 97 ms.
+    # All taps are columns of one product: 1024 -> 256 at 8x14x14 and batch 4, 28 ms for 60 ms.
     (front, _), more = padding[0], x.shape[1] - dy.shape[1]
     x = pad3d(x, ((0, 0), *padding[1:]))[:, :, :: stride[1], :: stride[2]]
     shifts = (t - front for t in range(size[0]))
@@ -171,14 +171,12 @@ def _few_products(batch: int, out: Triple, kernel: tuple[int, ...], stride: Trip
 def _over_time(x: jax.Array, kernel: jax.Array, stride: Triple, padding: Padding3D) -> jax.Array:
   """A kernel of 1x1 over space: a two-dimensional convolution over T and all of H W.
 
-  3x1x1, 144 -> 64 at 16x56x56: 19 ms, by patches 29 ms, shifted products 73 ms.
+  3x1x1, 144 -> 64 at 16x56x56: 8 ms, by patches 20 ms.
   """
+  if kernel.shape[0] == 1:
+    return pad3d(x, padding)[:, :: stride[0], :: stride[1], :: stride[2]] @ kernel[0, 0, 0]
   x = pad3d(x, ((0, 0), *padding[1:]))[:, :, :: stride[1], :: stride[2]]
   batch, _, height, width, inputs = x.shape
-  if kernel.shape[0] == 1:  # one product of two matrices: 4.8 ms for 6.9 of x @ kernel (64 -> 256)
-    x = pad3d(x, (padding[0], (0, 0), (0, 0)))[:, :: stride[0]]
-    y = x.reshape(-1, inputs) @ kernel[0, 0, 0]
-    return y.reshape(*x.shape[:-1], -1)
   y = convolve_planes(
     x.reshape(batch, -1, height * width, inputs),
     kernel[:, :, 0],
