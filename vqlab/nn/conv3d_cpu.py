@@ -1,8 +1,8 @@
 """What computes a 3D convolution and its two gradients on CPUs, chosen by shapes.
 
 The gradient of x is itself a convolution, of dy with the kernel turned round, or as many as the
-stride has phases; the kernel's gradient has forms of its own. Figures, here and
-in the forms' files, are of two cores of an AMD EPYC with AVX-512 in float32 and batch 1.
+stride has phases; the kernel's gradient has forms of its own. Figures, here and in the forms'
+files, are of two cores of an AMD EPYC with AVX-512 in float32 and batch 1.
 """
 
 import itertools
