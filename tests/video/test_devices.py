@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from vqlab import video
 
@@ -26,7 +26,7 @@ def small():
       slow_temporal=((1,), (3,)),
       fast_temporal=((3,), (3,)),
       fusion_size=3,
-      dropout=0.0,
+      dropout=0.5,
       zero_init=False,
       dtype=jnp.float64,
       param_dtype=jnp.float64,
@@ -38,7 +38,7 @@ def small():
 
 
 def training_step(model, optimizer, axis_name=None):
-  def step(state, clip, label):
+  def step(state, clip, label, rows):
     params, batch_stats, opt_state = state
 
     def loss(params):
@@ -47,6 +47,8 @@ def training_step(model, optimizer, axis_name=None):
         clip,
         train=True,
         axis_name=axis_name,
+        rows=rows,
+        rngs={"dropout": jax.random.key(1)},
         mutable=["batch_stats"],
       )
       losses = optax.softmax_cross_entropy_with_integer_labels(logits, label)
@@ -64,23 +66,25 @@ def training_step(model, optimizer, axis_name=None):
 def trained(small, how):
   model, variables, clips, labels = small
   optimizer = optax.sgd(0.1, momentum=0.9, nesterov=True)
+  rows = jnp.arange(BATCH)
   state = variables["params"], variables["batch_stats"], optimizer.init(variables["params"])
   if how == "pmap":
     step = jax.pmap(training_step(model, optimizer, "batch"), axis_name="batch")
     state = jax.tree.map(lambda x: jnp.stack([x] * DEVICES), state)
     clips = clips.reshape(STEPS, DEVICES, -1, *clips.shape[2:])
-    labels = labels.reshape(STEPS, DEVICES, -1)
+    labels, rows = labels.reshape(STEPS, DEVICES, -1), rows.reshape(DEVICES, -1)
   else:
     step = jax.jit(training_step(model, optimizer))
     if how == "jit":
-      mesh = jax.make_mesh((DEVICES,), ("batch",))
+      mesh = jax.make_mesh((DEVICES,), ("batch",), axis_types=(AxisType.Auto,))
       over, all_of_it = (
         NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((None, "batch"), ())
       )
       state = jax.device_put(state, all_of_it)
       clips, labels = (jax.device_put(jnp.asarray(a), over) for a in (clips, labels))
+      rows = jax.device_put(rows, NamedSharding(mesh, PartitionSpec("batch")))
   for clip, label in zip(clips, labels, strict=True):
-    state = step(state, clip, label)
+    state = step(state, clip, label, rows)
   return jax.tree.map(lambda x: np.asarray(x)[0] if how == "pmap" else np.asarray(x), state[:2])
 
 

@@ -7,6 +7,7 @@ from vqlab.nn.conv import Conv, ConvTranspose, ResidualBlock, conv_transpose
 from vqlab.nn.conv3d import conv3d
 from vqlab.nn.conv3d_layers import Conv3D, ConvNorm
 from vqlab.nn.dense import Dense, product
+from vqlab.nn.dropout import Dropout
 from vqlab.nn.dtypes import at_least_float32
 from vqlab.nn.gated import GatedResidual, glu
 from vqlab.nn.norm import BatchNorm
@@ -24,6 +25,7 @@ __all__ = [
   "ConvNorm",
   "ConvTranspose",
   "Dense",
+  "Dropout",
   "GatedResidual",
   "ResidualBlock",
   "StrictCausalConvs",

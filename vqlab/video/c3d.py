@@ -16,6 +16,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from vqlab.nn.conv3d_layers import Conv3D, NamedPadding
+from vqlab.nn.dropout import Dropout
 from vqlab.nn.patches3d import Padding3D, Triple
 from vqlab.video.layers import Features, Heads, answer, check, max_pool
 
@@ -48,6 +49,7 @@ class C3D(nn.Module):
     *,
     train: bool = False,
     axis_name: str | None = None,
+    rows: jax.Array | None = None,
     features: bool = False,
   ) -> jax.Array | Features:
     """[B, T, H, W, C] -> logits, or Features; see `vqlab/video/layers.py`."""
@@ -68,8 +70,8 @@ class C3D(nn.Module):
     for i, width in enumerate(self.hidden):
       x = nn.relu(nn.Dense(width, kernel_init=init, name=f"fc{i + 6}", **types)(x))
       if i + 1 < len(self.hidden):  # the head drops before the classifier
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
-    return answer(self, stages, (x,), ((1, 1, 1),), train=train, features=features)
+        x = Dropout(self.dropout)(x, train=train, rows=rows)
+    return answer(self, stages, (x,), ((1, 1, 1),), train=train, rows=rows, features=features)
 
   def _check_size(self, shape: tuple[int, ...]) -> None:
     """The hidden layers' weights are of one size of clips."""

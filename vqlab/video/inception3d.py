@@ -146,6 +146,7 @@ class Inception3D(nn.Module):
     *,
     train: bool = False,
     axis_name: str | None = None,
+    rows: jax.Array | None = None,
     features: bool = False,
   ) -> jax.Array | Features:
     """[B, T, H, W, C] -> logits, or Features; see `vqlab/video/layers.py`."""
@@ -187,4 +188,4 @@ class Inception3D(nn.Module):
         name = f"Mixed_{i + 2}{chr(ord('b') + j)}"
         x = _Mixed(widths=scaled(widths), name=name, **parts)(x, **call)
       stages[f"mixed{i + 2}"] = x
-    return answer(self, stages, (x,), (self.pool,), train=train, features=features)
+    return answer(self, stages, (x,), (self.pool,), train=train, rows=rows, features=features)

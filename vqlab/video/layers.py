@@ -4,11 +4,13 @@ Every network is a Linen module that takes a clip [B, T, H, W, C] of floating po
 
     logits = model.apply(variables, clip)
     logits, updates = model.apply(
-      variables, clip, train=True, axis_name=None, rngs={"dropout": key}, mutable=["batch_stats"]
+      variables, clip, train=True, axis_name=None, rows=None, rngs={"dropout": key},
+      mutable=["batch_stats"],
     )
     found = model.apply(variables, clip, features=True)       # Features: stages, pooled, logits
 
-and has the fields
+`rows` i32[B] are the clips' places in the batch over all devices, by which dropout is drawn; None:
+0, 1, ... It has the fields
 
     num_classes     logits a clip, or a location
     head            "global": [B, num_classes]; "dense": one for each window, [B, T', H', W', K]
@@ -37,6 +39,7 @@ from jax.typing import DTypeLike
 
 from vqlab.nn.checks import one_of, windows_fit
 from vqlab.nn.conv3d_layers import ConvNorm, Padding, padding_of
+from vqlab.nn.dropout import Dropout
 from vqlab.nn.dtypes import at_least_float32
 from vqlab.nn.patches3d import Triple
 from vqlab.nn.pool3d import max_pool3d
@@ -133,7 +136,12 @@ class Head(nn.Module):
 
   @nn.compact
   def __call__(
-    self, maps: tuple[jax.Array, ...], windows: tuple[Triple, ...], *, train: bool
+    self,
+    maps: tuple[jax.Array, ...],
+    windows: tuple[Triple, ...],
+    *,
+    train: bool,
+    rows: jax.Array | None,
   ) -> tuple[jax.Array, jax.Array]:
     """Maps with equally many windows each -> (what the classifier reads, logits)."""
     pooled = [mean_of_windows(x, window) for x, window in zip(maps, windows, strict=True)]
@@ -142,7 +150,7 @@ class Head(nn.Module):
     if self.hidden:
       x = nn.relu(nn.Dense(self.hidden, use_bias=False, name="hidden", **types)(x))
     pooled = x
-    x = nn.Dropout(self.dropout, deterministic=not train)(x)
+    x = Dropout(self.dropout)(x, train=train, rows=rows)
     init = nn.initializers.normal(0.01)
     x = nn.Dense(self.num_classes, kernel_init=init, name="fc", **types)(x)
     if self.kind == "global":
@@ -157,6 +165,7 @@ def answer(
   windows: tuple[Triple, ...],
   *,
   train: bool,
+  rows: jax.Array | None,
   features: bool,
   hidden: int = 0,
 ) -> jax.Array | Features:
@@ -170,5 +179,5 @@ def answer(
     hidden,
     name="head",
   )
-  pooled, logits = head(maps, windows, train=train)
+  pooled, logits = head(maps, windows, train=train, rows=rows)
   return Features(stages, pooled, logits) if features else logits

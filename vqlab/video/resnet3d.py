@@ -76,6 +76,7 @@ class ResNet3D(nn.Module):
     *,
     train: bool = False,
     axis_name: str | None = None,
+    rows: jax.Array | None = None,
     features: bool = False,
   ) -> jax.Array | Features:
     """[B, T, H, W, C] -> logits, or Features; see `vqlab/video/layers.py`."""
@@ -121,4 +122,4 @@ class ResNet3D(nn.Module):
       if i == 0 and self.res2_pool > 1:
         window = (self.res2_pool, 1, 1)
         x = max_pool(x, window, window, ((0, 0),) * 3)
-    return answer(self, stages, (x,), (self.pool,), train=train, features=features)
+    return answer(self, stages, (x,), (self.pool,), train=train, rows=rows, features=features)

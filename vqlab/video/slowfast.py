@@ -98,6 +98,7 @@ class SlowFast(nn.Module):
     *,
     train: bool = False,
     axis_name: str | None = None,
+    rows: jax.Array | None = None,
     features: bool = False,
   ) -> jax.Array | Features:
     """[B, T, H, W, C] -> logits, or Features whose stages are pairs (slow, fast).
@@ -160,4 +161,4 @@ class SlowFast(nn.Module):
       )  # fmt: skip
       stages[name] = (slow, fast)
     windows = ((0, *self.pool),) * 2
-    return answer(self, stages, (slow, fast), windows, train=train, features=features)
+    return answer(self, stages, (slow, fast), windows, train=train, rows=rows, features=features)

@@ -86,6 +86,7 @@ class DenseNet3D(nn.Module):
     *,
     train: bool = False,
     axis_name: str | None = None,
+    rows: jax.Array | None = None,
     features: bool = False,
   ) -> jax.Array | Features:
     """[B, T, H, W, C] -> logits, or Features; see `vqlab/video/layers.py`."""
@@ -119,4 +120,4 @@ class DenseNet3D(nn.Module):
       x = unit(x, x.shape[-1] // 2, (1, 1, 1), f"transition{i}")
       x = halve(x, self.transition_pool)
     x = stages["last"] = nn.relu(BatchNorm(name="norm", **norm, **types)(x, **call))
-    return answer(self, stages, (x,), (self.pool,), train=train, features=features)
+    return answer(self, stages, (x,), (self.pool,), train=train, rows=rows, features=features)

@@ -35,6 +35,7 @@ class _Block(nn.Module):
   features: int
   inner: int
   squeezed: int  # channels between squeeze and excitation; 0: none
+  size: Triple
   stride: Triple
   shortcut_norm: bool
   param_dtype: DTypeLike
@@ -44,7 +45,7 @@ class _Block(nn.Module):
     unit, stride = self.unit, self.stride
     y = unit(self.inner, name="a")(x, **call)
     y = unit(
-      self.inner, (3, 3, 3), stride=stride, groups=self.inner, activation=None, name="b"
+      self.inner, self.size, stride=stride, groups=self.inner, activation=None, name="b"
     )(y, **call)  # fmt: skip
     if self.squeezed:
       y = y * self._gate(y)
@@ -75,6 +76,7 @@ class X3D(nn.Module):
   Attributes:
     stem_width, stem_size, stem_stride: of the stem: channels, its two kernels' lengths, stride.
     widths, depths, strides: of res2 ... res5.
+    block_size: of the depthwise convolution of a block.
     ratio: channels between the convolutions of a block for each of its own.
     squeeze: channels of squeeze and excitation for each of those between, rounded to 8; 0: none.
     hidden: channels of the head's ReLU layer.
@@ -89,6 +91,7 @@ class X3D(nn.Module):
   widths: tuple[int, ...] = (24, 48, 96, 192)
   depths: tuple[int, ...] = (3, 5, 11, 7)
   strides: tuple[Triple, ...] = ((1, 2, 2), (1, 2, 2), (1, 2, 2), (1, 2, 2))
+  block_size: Triple = (3, 3, 3)
   ratio: float = 2.25
   squeeze: float = 1 / 16
   hidden: int = 2048
@@ -109,6 +112,7 @@ class X3D(nn.Module):
     *,
     train: bool = False,
     axis_name: str | None = None,
+    rows: jax.Array | None = None,
     features: bool = False,
   ) -> jax.Array | Features:
     """[B, T, H, W, C] -> logits, or Features; see `vqlab/video/layers.py`."""
@@ -144,6 +148,7 @@ class X3D(nn.Module):
           features=width,
           inner=inner,
           squeezed=0 if j % 2 else squeezed,
+          size=self.block_size,
           stride=(1, 1, 1) if j else stride,
           shortcut_norm=self.shortcut_norm,
           param_dtype=self.param_dtype,
@@ -151,5 +156,5 @@ class X3D(nn.Module):
         )(x, **call)
       stages[f"res{i + 2}"] = x
     x = stages["last"] = unit(int(self.ratio * self.widths[-1]), name="last")(x, **call)
-    shared = {"train": train, "features": features, "hidden": self.hidden}
+    shared = {"train": train, "rows": rows, "features": features, "hidden": self.hidden}
     return answer(self, stages, (x,), (self.pool,), **shared)
