@@ -12,8 +12,9 @@ import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from multiprocessing.pool import ThreadPool
+from typing import Any
 
 from train.errors import BadInput
 from train.files import write_json
@@ -22,53 +23,91 @@ _KEPT = "files.json"
 _THREADS = 8  # file systems in a network answer many at once; hashes leave the interpreter free
 
 
-class Contents:
-  """Files by their names under a root, and what is in them, as they are now."""
+class Remembered:
+  """What a look at each of some files found; only files that have changed are looked at again."""
 
   def __init__(
-    self, root: pathlib.Path, files: Iterable[pathlib.Path], memory: pathlib.Path | None = None
+    self,
+    root: pathlib.Path,
+    files: Iterable[pathlib.Path],
+    look: Callable[[pathlib.Path], Any],
+    memory: pathlib.Path | None = None,
+    *,
+    show: Callable[[Iterator], Iterator] = iter,
   ):
-    """Reads the files that are not remembered.
+    """Looks at the files that are not remembered, several at once.
 
     Args:
-      memory: folder of the prepared datasets, where contents are remembered; None: read them all.
+      root: what the files' names are relative to.
+      look: what is to be known of a file, in JSON's types.
+      memory: folder where it is remembered, a file for each root; None: look at all.
+      show: of the work, to a person.
 
     Raises:
-      BadInput: a file can't be read; names it.
+      BadInput: a file is not there; names it.
     """
     name = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
-    self._memory = memory and memory / ".hashes" / f"{name}.json"
-    self._known = _read(self._memory) if memory else {}  # "SIZE TIME NAME" -> digest
+    self._memory = memory and memory / f"{name}.json"
+    self._known = _read(self._memory) if memory else {}  # "SIZE TIME NAME" -> what was found
 
-    def look(file: pathlib.Path) -> tuple[str, str]:
+    def one(file: pathlib.Path) -> tuple[str, Any]:
       try:
         stat = file.stat()
         key = f"{stat.st_size} {stat.st_mtime_ns} {file.relative_to(root).as_posix()}"
-        return key, self._known.get(key) or _hashed(file)
+        return key, self._known[key] if key in self._known else look(file)
       except OSError as error:  # such as a link to nowhere
         raise BadInput(f"{file}: can't be read ({error.strerror}); remove or replace it") from error
 
     with ThreadPool(_THREADS) as threads:
-      self._now = dict(threads.imap(look, files, 64))
-    self.digests = {key.split(" ", 2)[2]: digest for key, digest in self._now.items()}
+      self._now = dict(show(threads.imap(one, files, 8)))
+    self.found = {key.split(" ", 2)[2]: value for key, value in self._now.items()}
+    self.sizes = {key.split(" ", 2)[2]: int(key.split(" ", 1)[0]) for key in self._now}
+
+  def remember(self) -> None:
+    """For the next look."""
+    if self._memory and self._now != self._known:
+      with contextlib.suppress(BadInput):  # where nothing can be written, it takes longer again
+        write_json(self._memory, self._now)
+
+
+class Contents(Remembered):
+  """Files by their names under a root, and the digests of what is in them, as they are now."""
+
+  def __init__(
+    self, root: pathlib.Path, files: Iterable[pathlib.Path], datasets: pathlib.Path | None = None
+  ):
+    """Reads the files that are not remembered.
+
+    Args:
+      datasets: folder of the prepared datasets, where contents are remembered; None: read all.
+
+    Raises:
+      BadInput: a file can't be read; names it.
+    """
+    super().__init__(root, files, _hashed, datasets and datasets / ".hashes")
+    self.digests = self.found
 
   def name(self, options: tuple[object, ...] = ()) -> str:
     """16 hex digits that change with any name, any content, and `options`.
 
     Those are whatever else decides what is stored.
     """
-    digest = hashlib.sha256(repr(options).encode())
-    for name, content in self.digests.items():
-      digest.update(os.fsencode(f"{name}\0{content}\n"))
-    return digest.hexdigest()[:16]
+    return name_of(self.digests, options)
 
-  def remember(self, dataset: pathlib.Path) -> None:
+  def remember_with(self, dataset: pathlib.Path) -> None:
     """For the next look; and with the dataset made from these files, for `difference`."""
-    with contextlib.suppress(BadInput):  # where nothing can be written, it takes longer again
+    with contextlib.suppress(BadInput):
       if not (dataset / _KEPT).exists():
         write_json(dataset / _KEPT, self.digests)
-      if self._memory and self._now != self._known:
-        write_json(self._memory, self._now)
+    self.remember()
+
+
+def name_of(files: Mapping[str, object], options: tuple[object, ...] = ()) -> str:
+  """16 hex digits that change with any file's name, what is known of it, and `options`."""
+  digest = hashlib.sha256(repr(options).encode())
+  for name, known in files.items():
+    digest.update(os.fsencode(f"{name}\0{known}\n"))
+  return digest.hexdigest()[:16]
 
 
 def fingerprint(

@@ -13,6 +13,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from train.data.folders import data_dir
 from train.errors import BadInput
 
 _WHOLE = "dataset_info.json"  # TFDS writes it last
@@ -76,12 +77,6 @@ def hold_the_same(a: pathlib.Path, b: pathlib.Path) -> bool:
   if not names[0] or names[0] != names[1]:
     return False
   return filecmp.cmpfiles(a, b, names[0], shallow=False)[0] == names[0]
-
-
-def data_dir(folder: str = "") -> pathlib.Path:
-  """Where prepared datasets are kept: the folder, or TFDS' own default."""
-  folder = folder or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-  return pathlib.Path(folder).expanduser()
 
 
 def list_prepared(root: pathlib.Path) -> dict[str, pathlib.Path]:

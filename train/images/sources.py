@@ -55,15 +55,16 @@ class Images(Source):
     raise NotImplementedError
 
   def prepare(self) -> str:
-    from train.data import prepare
+    from train.data.folders import data_dir
 
-    folder, root = self.dataset(), prepare.data_dir(self.dir)
+    folder, root = self.dataset(), data_dir(self.dir)
     return (folder.relative_to(root) if folder.is_relative_to(root) else folder).as_posix()
 
   def differs(self, before: str, now: str) -> str:
     from train.data import fingerprint, prepare
+    from train.data.folders import data_dir
 
-    datasets = [prepare.data_dir(self.dir) / name for name in (before, now)]
+    datasets = [data_dir(self.dir) / name for name in (before, now)]
     if before == now or prepare.hold_the_same(*datasets):
       return ""
     files = fingerprint.difference(*datasets)
@@ -96,7 +97,7 @@ class _Built(Images):
     config = module.config(self)
     folder = prepare.prepare(module.Builder, config, self.dir)
     if config:
-      config.contents.remember(folder)
+      config.contents.remember_with(folder)
     return folder
 
 
@@ -164,5 +165,6 @@ class Tfds(Images):
 
   def dataset(self) -> pathlib.Path:
     from train.data import prepare
+    from train.data.folders import data_dir
 
-    return prepare.find_prepared(prepare.data_dir(self.dir), self.name)
+    return prepare.find_prepared(data_dir(self.dir), self.name)

@@ -37,7 +37,7 @@ def look(tmp_path, monkeypatch):
 def dataset(folder, contents):
   """A folder as a prepared dataset of these contents is."""
   folder.mkdir(exist_ok=True)
-  contents.remember(folder)
+  contents.remember_with(folder)
   return folder
 
 
@@ -64,7 +64,7 @@ def test_what_was_read_is_not_read_again(root, look, tmp_path):
   times = [path.stat().st_mtime_ns for path in kept]
   assert first[1] == ["a", "a", "b"] and len(kept) == 1
   found, read = look(root)
-  found.remember(made)
+  found.remember_with(made)
   assert not read and found.name() == first[0].name()
   assert [path.stat().st_mtime_ns for path in kept] == times, "written again"
   os.utime(root / "b", (1, 1))

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from train.data.fingerprint import fingerprint
+from train.data.folders import held_out_names
 from train.data.prepare import hold_the_same
 from train.errors import BadInput
 from train.fields import check
-from train.images.hold_out import held_out_names
 from train.images.sources import Folder
 
 WHOLE = {"eval_fraction": 0, "eval_split": "train"}  # nothing held out

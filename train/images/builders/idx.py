@@ -16,7 +16,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from train.data.fingerprint import Contents
-from train.data.prepare import data_dir
+from train.data.folders import data_dir
 from train.errors import BadInput
 from train.images.sources import Idx
 

@@ -20,10 +20,9 @@ import tensorflow_datasets as tfds
 from PIL import Image, ImageOps
 
 from train.data.fingerprint import Contents
-from train.data.prepare import data_dir
+from train.data.folders import data_dir, held_out_names
 from train.errors import BadInput
 from train.images.files import fit, read_image
-from train.images.hold_out import held_out_names
 from train.images.sources import Omniglot
 
 _LAYOUT = "images_*/ALPHABET/characterNN/NNNN_NN.png"
