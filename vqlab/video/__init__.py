@@ -1,9 +1,10 @@
-"""Networks that name the action in a clip.
+"""Networks that name the action in a clip; which frames it has (sampling), what they see (views).
 
-All of them work under `jit` over meshes with Auto axes, `vmap`, `shard_map` and `pmap`; on a mesh
+All networks work under `jit` over meshes with Auto axes, `vmap`, `shard_map` and `pmap`; on a mesh
 with Explicit axes wrap the calls in `jax.sharding.auto_axes`.
 """
 
+from vqlab.video import sampling, views
 from vqlab.video.c3d import C3D
 from vqlab.video.inception3d import Inception3D
 from vqlab.video.inflate import cross_modality, inflate
@@ -27,6 +28,8 @@ __all__ = [
   "inflate",
   "input_shape",
   "names",
+  "sampling",
   "slow_frames",
   "variable_shapes",
+  "views",
 ]
