@@ -1,0 +1,103 @@
+"""Videos by index, whose frames are read by their positions: what a source of videos opens."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from train.errors import BadInput
+
+
+class Unreadable(BadInput):
+  """A file is no video, has no video stream, or is broken; str() is "PATH: reason"."""
+
+
+class Facts(NamedTuple):
+  """What a look at a video tells."""
+
+  frames: int  # their positions are 0 to frames - 1
+  fps: float  # frames a second; where that varies, on average
+  height: int  # upright, in pixels as they are stored, whatever their aspect ratio
+  width: int
+
+  def scaled(self, short_side: int | None) -> "Facts":
+    """Of the video whose shorter side is scaled to so many pixels; None: as it is."""
+    if short_side is None:
+      return self
+    short = min(self.height, self.width)
+    height, width = (x * short_side // short for x in (self.height, self.width))
+    return self._replace(height=height, width=width)
+
+
+class Videos:
+  """A split; positions count from the first frame of a video, or of the split's part of it."""
+
+  name = "the videos"  # for messages
+  num_threads = 1  # that reading is worth
+  broken = "skip"  # or "stop": what to do with a video that can't be read
+  left_out = 0  # videos that the split should have, but which can't be read
+
+  def __init__(
+    self,
+    names: Sequence[str],
+    labels: np.ndarray,
+    class_names: Sequence[str],
+    facts: Sequence[Facts],
+    *,
+    channels: int = 3,
+  ):
+    self.names, self.class_names = tuple(names), tuple(class_names)
+    self.labels = np.asarray(labels, np.int32)  # [N]
+    self.frames = np.array([f.frames for f in facts], np.int64)  # [N]
+    self.fps = np.array([f.fps for f in facts])  # [N]
+    sizes = np.array([f[2:] for f in facts])
+    self.shape = (*map(int, sizes.max(0)), channels)  # H, W, C, in which every frame fits
+
+  def __len__(self) -> int:
+    return len(self.names)
+
+  def read(self, index: int, positions: np.ndarray) -> np.ndarray:
+    """Frames u8[T, h, w, C] of a video, h and w of its own; called from several threads.
+
+    Args:
+      positions: i64[T], each 0..frames[index]-1, in any order.
+
+    Raises:
+      Unreadable: they can't be read.
+    """
+    raise NotImplementedError
+
+
+class Arrays(Videos):
+  """Videos that are in memory."""
+
+  def __init__(
+    self,
+    names: Sequence[str],
+    labels: np.ndarray,
+    class_names: Sequence[str],
+    frames: Sequence[np.ndarray],  # u8[T, H, W, C] each
+    fps: float,
+  ):
+    self._frames = frames
+    facts = [Facts(len(x), fps, *x.shape[1:3]) for x in frames]
+    super().__init__(names, labels, class_names, facts, channels=frames[0].shape[-1])
+
+  def read(self, index: int, positions: np.ndarray) -> np.ndarray:
+    return self._frames[index][positions]
+
+
+class Part(Videos):
+  """A part in time of each of some videos."""
+
+  def __init__(self, videos: Videos, start: np.ndarray, stop: np.ndarray):
+    """`start`, `stop`: i64[N], positions of each video, the latter not in it."""
+    self._whole, self._start = videos, start
+    height, width, channels = videos.shape
+    facts = [Facts(n, fps, height, width) for n, fps in zip(stop - start, videos.fps, strict=True)]
+    super().__init__(videos.names, videos.labels, videos.class_names, facts, channels=channels)
+    self.num_threads, self.broken = videos.num_threads, videos.broken
+    self.left_out = videos.left_out
+
+  def read(self, index: int, positions: np.ndarray) -> np.ndarray:
+    return self._whole.read(index, self._start[index] + positions)
