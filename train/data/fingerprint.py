@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import pathlib
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from multiprocessing.pool import ThreadPool
 from typing import Any
@@ -21,6 +22,7 @@ from train.files import write_json
 
 _KEPT = "files.json"
 _THREADS = 8  # file systems in a network answer many at once; hashes leave the interpreter free
+_EVERY = 60.0  # seconds after which a long look remembers what it has found so far
 
 
 class Remembered:
@@ -34,20 +36,24 @@ class Remembered:
     memory: pathlib.Path | None = None,
     *,
     show: Callable[[Iterator], Iterator] = iter,
+    lasting: Callable[[Any], bool] = lambda found: True,
   ):
     """Looks at the files that are not remembered, several at once.
+
+    A look that is interrupted has remembered all but the last minute.
 
     Args:
       root: what the files' names are relative to.
       look: what is to be known of a file, in JSON's types.
       memory: folder where it is remembered, a file for each root; None: look at all.
       show: of the work, to a person.
+      lasting: whether what was found is to be remembered; the file is looked at again otherwise.
 
     Raises:
       BadInput: a file is not there; names it.
     """
     name = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
-    self._memory = memory and memory / f"{name}.json"
+    self._memory, self._lasting = memory and memory / f"{name}.json", lasting
     self._known = _read(self._memory) if memory else {}  # "SIZE TIME NAME" -> what was found
 
     def one(file: pathlib.Path) -> tuple[str, Any]:
@@ -58,16 +64,25 @@ class Remembered:
       except OSError as error:  # such as a link to nowhere
         raise BadInput(f"{file}: can't be read ({error.strerror}); remove or replace it") from error
 
+    self._now, remembered = {}, time.monotonic()
     with ThreadPool(_THREADS) as threads:
-      self._now = dict(show(threads.imap(one, files, 8)))
-    self.found = {key.split(" ", 2)[2]: value for key, value in self._now.items()}
-    self.sizes = {key.split(" ", 2)[2]: int(key.split(" ", 1)[0]) for key in self._now}
+      for key, value in show(threads.imap(one, files, 8)):
+        self._now[key] = value
+        if time.monotonic() > remembered + _EVERY:
+          self.remember()
+          remembered = time.monotonic()
+    self.found = {_name(key): value for key, value in self._now.items()}
 
   def remember(self) -> None:
-    """For the next look."""
-    if self._memory and self._now != self._known:
+    """For the next look, of these files or of others under the root."""
+    if not self._memory:
+      return
+    named = set(map(_name, self._now))
+    kept = {k: v for k, v in self._known.items() if _name(k) not in named}
+    kept |= {k: v for k, v in self._now.items() if self._lasting(v)}
+    if kept != self._known:
       with contextlib.suppress(BadInput):  # where nothing can be written, it takes longer again
-        write_json(self._memory, self._now)
+        write_json(self._memory, kept)
 
 
 class Contents(Remembered):
@@ -130,6 +145,10 @@ def difference(before: pathlib.Path, now: pathlib.Path) -> str:
   some = lambda names: ", ".join(sorted(names)[:3]) + ", ..." * (len(names) > 3)
   said = (f"{len(names):,} {kind} ({some(names)})" for kind, names in kinds.items() if names)
   return ", ".join(said).encode(errors="backslashreplace").decode()  # names need not be UTF-8
+
+
+def _name(key: str) -> str:
+  return key.split(" ", 2)[-1]
 
 
 def _hashed(file: pathlib.Path) -> str:

@@ -97,7 +97,7 @@ def _parted(examples: list[Example], held_out: list[bool]) -> dict[str, list[Exa
 def _by_class(root: pathlib.Path, what: str) -> dict[str, list[pathlib.Path]]:
   """Files by the name of the subfolder they are under; by "" where there are no subfolders."""
   folders, files = _entries(root)
-  classes = {f.name: found for f in folders if (found := list(_walk(f, root.resolve())))}
+  classes = {f.name: found for f in folders if (found := list(walk(f, root.resolve())))}
   if files and classes:
     raise BadInput(
       f"{root}: files directly in it ({files[0].name}, ...) and in subfolders "
@@ -108,13 +108,14 @@ def _by_class(root: pathlib.Path, what: str) -> dict[str, list[pathlib.Path]]:
   return classes or {"": files}
 
 
-def _walk(folder: pathlib.Path, *above: pathlib.Path) -> Iterator[pathlib.Path]:
+def walk(folder: pathlib.Path, *above: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Files under a folder in order, links followed, without hidden ones and those in `above`."""
   if (real := folder.resolve()) in above:  # a link leads back
     return
   folders, files = _entries(folder)
   yield from files
   for inner in folders:
-    yield from _walk(inner, *above, real)
+    yield from walk(inner, *above, real)
 
 
 def _entries(root: pathlib.Path) -> tuple[list[pathlib.Path], list[pathlib.Path]]:
