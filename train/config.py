@@ -58,10 +58,13 @@ class Optimizer:
   learning_rate: float = field(2e-4, least=0)
   """The learning rate after the warm-up."""
   warmup_steps: int = field(0, least=0)
-  """Steps over which the learning rate rises from 0."""
-  schedule: Literal["constant", "cosine", "linear", "step"] = field("constant")
+  """Steps over which the learning rate rises."""
+  warmup_from: float = field(0.0, least=0)
+  """The learning rate that it rises from."""
+  schedule: Literal["constant", "cosine", "whole_cosine", "linear", "step"] = field("constant")
   """What the learning rate does after the warm-up: cosine and linear end at 0 on the last step;
-  step multiplies it at `decay_at`."""
+  step multiplies it at `decay_at`. whole_cosine is a cosine over all steps, those of the warm-up
+  included, which rises to where it is then (PySlowFast's)."""
   decay_at: tuple[float, ...] = field((0.5, 0.75), least=0, most=1)
   """When, as parts of the stage's steps (schedule=step)."""
   decay_by: float = field(0.1, least=0)

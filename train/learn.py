@@ -52,9 +52,14 @@ class Average(NamedTuple):
   params: Any
 
 
-def optimizer_of(stage: TrainingStage) -> optax.GradientTransformation:
-  """A stage's optimizer with the clipping before it and the average after it."""
+def optimizer_of(stage: TrainingStage, *, frozen: Any = None) -> optax.GradientTransformation:
+  """A stage's optimizer with the clipping before it and the average after it.
+
+  frozen: a tree as the parameters', of bools: those that stay as they are.
+  """
   optimizer = stage.optimizer.make(stage.steps)
+  if frozen is not None:
+    optimizer = optax.transforms.selective_transform(optimizer, freeze_mask=frozen)
   if stage.optimizer.clip_norm:
     optimizer = optax.chain(optax.clip_by_global_norm(stage.optimizer.clip_norm), optimizer)
   return optax.chain(optimizer, average(stage.average)) if stage.average else optimizer

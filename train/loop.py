@@ -7,7 +7,7 @@ The order of operations, for every step k, is fixed:
   3. the step, which gives the old state's memory away
   4. at log steps: metrics of the steps since the last are fetched, one interval late so that the
      device never waits; a loss that is not finite ends the run
-  5. at evaluation steps: the held-out split
+  5. at evaluation steps: what a task does to its state before (`Settle`), then the held-out split
   6. at checkpoint steps: all metrics so far are checked and flushed, then the state is saved; a
      checkpoint is therefore never ahead of metrics.jsonl and never holds a state after a NaN
 
@@ -18,6 +18,7 @@ import contextlib
 import math
 import pathlib
 import signal
+import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -30,7 +31,7 @@ from train.checkpoint import Checkpoints
 from train.config import Log, TrainingStage
 from train.data import Examples, eval_batches, train_batches
 from train.errors import Failed, Preempted
-from train.learn import parameter_count
+from train.learn import State, parameter_count
 from train.parallel import Program
 from train.report import Bar, Metrics, NoMetrics, console, write_report
 from train.task import Splits, Task
@@ -88,7 +89,11 @@ def train(
   """
   context, key = program.put(task.context), program.put(key)
   restored = checkpoints.latest(program.abstract_state)
-  start, state = restored if restored else (0, program.init(key, context))
+  if restored:
+    start, state = restored
+  else:
+    given = [program.put(task.start())] if task.start else []
+    start, state = 0, program.init(key, context, *given)
   first = jax.process_index() == 0
   metrics = Metrics(folder, name, start) if first else NoMetrics()
   if first:
@@ -100,6 +105,18 @@ def train(
   batches = train_batches(
     examples["train"], seed, start, stage.steps, stage.batch_size, process=_process()
   )
+
+  def settled(step: int) -> State:
+    if program.settle is None:
+      return state
+    learned, sums = program.learned(state, context), None
+    coming = (step, step + program.settle.batches, stage.batch_size, _process())
+    for i, batch in enumerate(train_batches(examples["train"], seed, *coming)):
+      with jax.transfer_guard("allow"):  # of a number
+        own = jax.random.fold_in(key, step + i)
+      found = program.settle.measure(learned, context, program.put_batch(batch), own)
+      sums = found if sums is None else jax.tree.map(jnp.add, sums, found)
+    return program.settle.put(state, sums)
 
   def held_out_figures(step: int) -> dict[str, float]:
     window.drain()  # lines stand in the order of steps, however the run was interrupted
@@ -136,12 +153,16 @@ def train(
       stack.callback(batches.close)
     stack.enter_context(jax.transfer_guard("disallow"))
     if start >= stage.steps and checkpoints.figures(start) is None:
+      state = settled(start)
       save(start, held_out_figures(start))  # the length was cut to a step not evaluated before
     for step in range(start + 1, stage.steps + 1):
       if stop():
         save(step - 1, None)
         raise Preempted(f"{name} stopped after step {step - 1}")
-      batch = program.put_batch(next(batches))
+      asked = time.monotonic()
+      batch = next(batches)
+      window.waited(time.monotonic() - asked)
+      batch = program.put_batch(batch)
       state, figures = program.step(state, context, batch, key)
       last = step == stage.steps
       window.add(step, figures)
@@ -149,6 +170,7 @@ def train(
         window.log(step)
       held_out = None
       if step % stage.eval_every == 0 or last:
+        state = settled(step)
         held_out = held_out_figures(step)
       if log.pictures_every and step % log.pictures_every == 0 and first:
         report(step)
@@ -170,7 +192,8 @@ class _Window:
   def __init__(self, metrics: Metrics | NoMetrics, bar: Bar, checkpoints: Checkpoints):
     self._metrics, self._bar, self._checkpoints = metrics, bar, checkpoints
     self._steps: list[tuple[int, dict[str, jax.Array]]] = []
-    self._due: list[int] = []
+    self._due: dict[int, float] = {}  # steps to be written, and how much of their time was waiting
+    self._since, self._waited = time.monotonic(), 0.0
 
   def add(self, step: int, figures: dict[str, jax.Array]) -> None:
     self._steps.append((step, figures))
@@ -179,10 +202,18 @@ class _Window:
     if len(self._steps) > _AHEAD:
       jax.block_until_ready(self._steps[-1 - _AHEAD][1])
 
+  def waited(self, seconds: float) -> None:
+    """For a batch: what counts is when no step was left under way, so that devices waited, too."""
+    newest = self._steps[-1][1] if self._steps else {}
+    if all(figure.is_ready() for figure in newest.values()):
+      self._waited += seconds
+
   def log(self, step: int) -> None:
     """Metrics of `step` are to be written; those that were due before it are."""
-    self._fetch(self._due[-1] if self._due else 0)
-    self._due.append(step)
+    self._fetch(max(self._due, default=0))
+    now = time.monotonic()
+    self._due[step] = self._waited / max(now - self._since, 1e-9)
+    self._since, self._waited = now, 0.0
 
   def fail(self, found: str) -> NoReturn:
     """Ends the run, saying what is left of it."""
@@ -206,8 +237,7 @@ class _Window:
       if bad:
         self.fail(f"{bad[0]} is {values[bad[0]]} at step {step}; it was finite before")
       if step in self._due:
-        self._due.remove(step)
-        self._metrics.write(step, "train", values)
+        self._metrics.write(step, "train", values | {"data_wait": round(self._due.pop(step), 4)})
         self._bar.update(step, {k: v for k, v in values.items() if k != "grad_norm"})
 
 

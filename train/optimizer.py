@@ -1,7 +1,10 @@
 """Optimizers: their fields, and the Optax transformations they make."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
+import jax
 import optax
 
 from train.config import Optimizer
@@ -12,9 +15,11 @@ def schedule_of(config: Optimizer, steps: int) -> optax.ScalarOrSchedule:
   """The learning rate over a stage's steps."""
   rate, warmup = config.learning_rate, config.warmup_steps
   left = max(steps - warmup, 1)
+  whole = optax.cosine_decay_schedule(rate, steps)
   after = {
     "constant": lambda: optax.constant_schedule(rate) if warmup else rate,
     "cosine": lambda: optax.cosine_decay_schedule(rate, left),
+    "whole_cosine": lambda: lambda step: whole(step + warmup),
     "linear": lambda: optax.linear_schedule(rate, 0.0, left),
     "step": lambda: optax.piecewise_constant_schedule(
       rate, {round(part * steps) - warmup: config.decay_by for part in config.decay_at}
@@ -22,7 +27,18 @@ def schedule_of(config: Optimizer, steps: int) -> optax.ScalarOrSchedule:
   }[config.schedule]()
   if not warmup:
     return after
-  return optax.join_schedules([optax.linear_schedule(0.0, rate, warmup), after], [warmup])
+  top = float(whole(min(warmup, steps))) if config.schedule == "whole_cosine" else rate
+  rising = optax.linear_schedule(config.warmup_from, top, warmup)
+  return optax.join_schedules([rising, after], [warmup])
+
+
+def outside_norms(params: Any) -> Any:
+  """True for every leaf that is not the scale or the bias of a norm."""
+  if not isinstance(params, Mapping):
+    return jax.tree.map(lambda _: True, params)
+  if params.keys() <= {"scale", "bias"}:
+    return jax.tree.map(lambda _: False, params)
+  return {k: outside_norms(v) for k, v in params.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,9 +78,12 @@ class SGD(Optimizer):
   """Look ahead by the momentum (Nesterov's)."""
   weight_decay: float = field(0.0, least=0)
   """Times the weights, added to their gradient."""
+  decay_norms: bool = field(True)
+  """Whether that is done to scales and biases of norms as well."""
 
   def make(self, steps: int) -> optax.GradientTransformation:
     descent = optax.sgd(schedule_of(self, steps), self.momentum or None, self.nesterov)
     if not self.weight_decay:
       return descent
-    return optax.chain(optax.add_decayed_weights(self.weight_decay), descent)
+    mask = None if self.decay_norms else outside_norms
+    return optax.chain(optax.add_decayed_weights(self.weight_decay, mask), descent)

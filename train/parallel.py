@@ -19,7 +19,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from train.config import Parallel, TrainingStage
 from train.errors import BadInput
 from train.learn import State
-from train.task import Batch, Task, batch_spec
+from train.task import Batch, Settle, Task, batch_spec
 
 AXIS = "data"
 
@@ -111,10 +111,11 @@ def wait_for_all(what: str) -> None:
 class Program(NamedTuple):
   """A task's functions, compiled, and how arguments get onto the devices."""
 
-  init: Callable[[jax.Array, Any], State]  # (key, context) -> state, on the devices
+  init: Callable[..., State]  # (key, context) -> state, on the devices; see `Task.init`
   step: Callable[[State, Any, Batch, jax.Array], tuple[State, Any]]  # donates the state
   learned: Callable[[State, Any], Any]
   evaluate: Callable[[Any, Any, Batch], Any]
+  settle: Settle | None  # its functions compiled; `put` donates the state
   put: Callable[[Any], Any]  # the same value on every device
   put_batch: Callable[[dict[str, np.ndarray]], Batch]  # this process' share of a global batch
   abstract_state: State  # shapes, dtypes and shardings
@@ -137,6 +138,16 @@ def compile_task(task: Task, mesh: Mesh, mode: str) -> Program:
     learned=jax.jit(task.learned, out_shardings=replicated),
     evaluate=jax.jit(
       task.evaluate, in_shardings=(replicated, replicated, split), out_shardings=replicated
+    ),
+    settle=task.settle
+    and Settle(
+      task.settle.batches,
+      jax.jit(
+        task.settle.measure,
+        in_shardings=(replicated, replicated, split, replicated),
+        out_shardings=replicated,
+      ),
+      jax.jit(task.settle.put, out_shardings=replicated, donate_argnums=0),
     ),
     put=functools.partial(jax.tree.map, functools.partial(_put, sharding=replicated)),
     put_batch=functools.partial(_put_batch, sharding=split),

@@ -1,8 +1,9 @@
 """What a person sees of a run: progress, metrics as lines and curves, pictures.
 
 metrics.jsonl gets {"stage", "step", "kind", figures ...}; kind is "train" (that step's batch),
-"eval" (the held-out split) or "report" (figures too dear for every evaluation). `seconds`, the time
-spent on the stage, is the only figure that differs between two runs of the same config.
+"eval" (the held-out split) or "report" (figures too dear for every evaluation). Only two figures
+differ between two runs of the same config: `seconds`, the time spent on the stage, and `data_wait`,
+the part of the time since the last such line for which devices stood and waited for a batch.
 """
 
 import csv
@@ -153,7 +154,11 @@ def write_png(path: pathlib.Path, picture: np.ndarray) -> None:
 
 def write_npz(path: pathlib.Path, **arrays: np.ndarray) -> None:
   """Writes arrays by name whole or not at all."""
-  with whole(path) as temporary, open(temporary, "wb") as file:
+  write_report(path.parent, {path.name: arrays})
+
+
+def _npz(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
+  with open(path, "wb") as file:
     np.savez_compressed(file, **arrays)
 
 
@@ -172,11 +177,11 @@ def _wav(path: pathlib.Path, sound: tuple[int, np.ndarray]) -> None:
 
 
 def _csv(path: pathlib.Path, rows: Sequence[Sequence[Any]]) -> None:
-  with open(path, "w", newline="") as file:
+  with open(path, "w", newline="", errors="backslashreplace") as file:  # names of files, say
     csv.writer(file).writerows(rows)
 
 
-_WRITERS = {".png": _png, ".gif": _gif, ".wav": _wav, ".csv": _csv}
+_WRITERS = {".png": _png, ".gif": _gif, ".wav": _wav, ".csv": _csv, ".npz": _npz}
 
 
 def usage_plot(counts: np.ndarray, perplexity: float) -> np.ndarray:

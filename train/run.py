@@ -65,6 +65,8 @@ def plan(experiment: Experiment, about: dict[str, Any] | None = None) -> Plan:
       stage = experiment.stages[name]
       parallel.check_memory(mesh, experiment.parallel, task, stage, name)
       task.examples()  # says what it can't use
+      if task.start and about is None:
+        task.start()  # so does this
   return Plan(run, data, mesh, tasks)
 
 

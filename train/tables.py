@@ -23,6 +23,9 @@ _FIGURES = {  # what a figure is called, and how it is written
   "tensors": ("tensors", "{:,.0f}"),
   "cross_entropy": ("cross entropy", "{:.4f} nats"),
   "accuracy": ("accuracy", "{:.1%}"),
+  "top1": ("top-1 accuracy", "{:.1%}"),
+  "top5": ("top-5 accuracy", "{:.1%}"),
+  "unreadable": ("videos that could not be read", "{:,.0f}"),
   "negative_elbo": ("negative ELBO", "{:.2f} nats an image"),
   "reconstruction_nats": ("reconstruction", "{:.2f} nats an image"),
   "content_kl": ("KL of the content", "{:.2f} nats a group"),
@@ -71,6 +74,9 @@ def add_figures(to: Table, stage: str, figures: dict[str, float]) -> None:
 def _titled(name: str) -> tuple[str, str]:
   """What a figure is called, and how it is written."""
   base, _, level = name.partition("_")
+  if views := re.fullmatch(r"top(\d)_(\d+)x([a-z]+)_([a-z]+)", name):
+    k, clips, crops, scores = views.groups()
+    return f"top-{k} ({clips} clips x {crops}, {scores})", "{:.1%}"
   if name in _FIGURES:
     return _FIGURES[name]
   if base in _FIGURES:

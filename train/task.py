@@ -22,14 +22,23 @@ class Report(NamedTuple):
   """What a person looks at when a stage is finished."""
 
   figures: Mapping[str, float] = {}  # too dear for every evaluation
-  # by name: .png u8[H, W, 3]; .gif u8[T, H, W, 3]; .wav (rate, i16[T] or [T, C]); .csv rows
+  # by name: .png u8[H, W, 3]; .gif u8[T, H, W, 3]; .wav (rate, i16[T] or [T, C]); .csv rows;
+  # .npz arrays by name
   files: Mapping[str, Any] = {}
+
+
+class Settle(NamedTuple):
+  """How a state is made ready for an evaluation by some of the batches that come next."""
+
+  batches: int
+  measure: Callable[[Any, Any, Batch, jax.Array], Any]  # (learned, context, batch, key) -> sums
+  put: Callable[[State, Any], State]  # (state, those of all batches) -> state
 
 
 class Task(NamedTuple):
   """One stage's functions. Batches are global under jit, a device's share under pmap."""
 
-  init: Callable[[jax.Array, Any], State]  # (key, context) -> state
+  init: Callable[..., State]  # (key, context) -> state; where there is a `start`, it comes third
   # (state, context, batch, key, *, axis_name=None) -> (state, metrics), see `learn.step_of`
   step: Callable[..., tuple[State, dict[str, jax.Array]]]
   evaluate: Callable[[Any, Any, Batch], Any]  # (learned, context, batch) -> sums that add up
@@ -41,6 +50,8 @@ class Task(NamedTuple):
   learned: Callable[[State, Any], Any] = learn.learned
   report: Callable[[Any, Splits], Report] = lambda learned, examples: Report()  # on the host
   context: Any = ()  # arrays that are read but never changed
+  start: Callable[[], Any] | None = None  # pretrained weights, read on the host when a run begins
+  settle: Settle | None = None  # what is done to the state before an evaluation
   model: Any = None  # for those who load the stage
 
 

@@ -175,7 +175,8 @@ def survives_being_killed(config, options, train, environment, folder):
 def lines(folder: pathlib.Path) -> list[dict]:
   """metrics.jsonl without its wall times."""
   records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-  return [{k: v for k, v in record.items() if k != "seconds"} for record in records]
+  times = ("seconds", "data_wait")
+  return [{k: v for k, v in record.items() if k not in times} for record in records]
 
 
 def close_to(one: pathlib.Path, folder: pathlib.Path) -> None:
