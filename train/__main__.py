@@ -23,6 +23,9 @@ usage: python -m train VERB ...
   inpaint DIR IMAGE ...         draw a part of pictures, given the rest
   swap DIR IMAGE ...            pictures' contents in pictures' styles (ML-VAE)
   score DIR --classifier DIR    judge samples, rejection sampling included
+  predict DIR VIDEO ...         name what happens in videos, show what the network saw
+  reencode FOLDER --output COPY
+                                videos anew, smaller and quick to seek in
   import NAME FILE --workdir DIR
                                 published weights of a network for clips, as a run that is done
   models [NAME ...]             the networks for clips: sizes, costs, whose weights are read

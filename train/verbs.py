@@ -11,7 +11,7 @@ from train.cli import OfRun, Verb
 from train.config import Experiment
 from train.errors import BadInput
 from train.images.verbs import Inpaint, Reconstruct, Sample, Score, Swap, Upsample
-from train.video.verbs import Import, Models
+from train.video.verbs import Import, Models, Predict, Reencode
 from train.workdir import Workdir
 
 _FIT_HELP = """\
@@ -88,6 +88,8 @@ VERBS: dict[str, type[Verb]] = {
   "inpaint": Inpaint,
   "swap": Swap,
   "score": Score,
+  "predict": Predict,
+  "reencode": Reencode,
   "import": Import,
   "models": Models,
 }

@@ -7,7 +7,9 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional, arg
 
-from train.cli import Verb
+from train.cli import OfRun, Verb
+from train.errors import BadInput
+from train.fields import field
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,3 +42,56 @@ class Models(Verb):
     from train.video import models
 
     models.print_table(self.names)
+
+
+@dataclasses.dataclass(frozen=True)
+class Predict(OfRun):
+  """Name what happens in videos, a line each; writes a sheet of what the network saw."""
+
+  videos: Annotated[Positional[tuple[pathlib.Path, ...]], arg(metavar="VIDEO ...")]
+  """Video files, frames in .npy, or folders of pictures."""
+  output: pathlib.Path | None = None
+  """The PNG to write. Default: predictions.png in DIR."""
+
+  def run(self) -> None:
+    if not self.videos:
+      raise BadInput("name at least one video, after DIR")
+    path = self.output or self.dir / "predictions.png"
+    if path.suffix != ".png" or path.is_dir():
+      raise BadInput(f"--output is {path}; it must be a file that ends in .png")
+    for video in self.videos:
+      if not video.exists():
+        raise BadInput(f"{video}: no such file")
+    from train.video import predict
+
+    predict.predict(self, path)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reencode(Verb):
+  """Write a folder's videos anew, smaller and quick to seek in; what is there already stays.
+
+  Names stay, so that lists of them do; what is written is H.264 in MP4 whatever a name ends in.
+  """
+
+  source: Annotated[Positional[pathlib.Path], arg(metavar="FOLDER")]
+  """Folder of the videos, at any depth."""
+  output: pathlib.Path = tyro.MISSING
+  """Folder to write to, another one."""
+  short_side: int | None = field(256, least=16, most=2**14)
+  """Pixels of the shorter side; None: as it is."""
+  keyframes: int = field(8, least=1)
+  """Frames from a keyframe to the next: to read a clip, so many at most are decoded in vain."""
+  crf: int = field(20, least=0, most=51)
+  """Quality, x264's constant rate factor; less is better."""
+  num_threads: int = field(8, least=1)
+  """Videos at a time."""
+
+  def run(self) -> None:
+    if not self.source.is_dir():
+      raise BadInput(f"{self.source}: no such folder")
+    if self.output.resolve().is_relative_to(self.source.resolve()):
+      raise BadInput(f"--output {self.output} is in {self.source}; name a folder outside of it")
+    from train.video import reencode
+
+    reencode.reencode(self)
