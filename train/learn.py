@@ -52,12 +52,18 @@ class Average(NamedTuple):
   params: Any
 
 
-def optimizer_of(stage: TrainingStage, *, frozen: Any = None) -> optax.GradientTransformation:
+def optimizer_of(
+  stage: TrainingStage, *, frozen: Any = None, rate: optax.Schedule | None = None
+) -> optax.GradientTransformation:
   """A stage's optimizer with the clipping before it and the average after it.
 
-  frozen: a tree as the parameters', of bools: those that stay as they are.
+  Args:
+    frozen: a tree as the parameters', of bools: those that stay as they are.
+    rate: what the learning rate is multiplied by at a step.
   """
   optimizer = stage.optimizer.make(stage.steps)
+  if rate:
+    optimizer = optax.chain(optimizer, optax.scale_by_schedule(rate))
   if frozen is not None:
     optimizer = optax.transforms.selective_transform(optimizer, freeze_mask=frozen)
   if stage.optimizer.clip_norm:

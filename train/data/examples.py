@@ -53,6 +53,10 @@ class Examples:
     """
     raise NotImplementedError
 
+  def part(self, k: int, batch_size: int) -> tuple["Examples", int, int]:
+    """Training batch k: what it is read from, the first of its positions, and how many they are."""
+    return self, k * batch_size, batch_size
+
   def training(self, seed: int, first: int, count: int) -> Rows:
     """Positions first..first+count-1 of training's endless sequence: an order anew each epoch."""
     epochs = range(first // len(self), (first + count - 1) // len(self) + 1)

@@ -28,15 +28,14 @@ def batch(
 ) -> Batch:
   """Training batch k: a function of the examples, `seed`, `k` and `batch_size` alone.
 
-  The global batch k is positions [k B, (k + 1) B) of the examples' endless sequence, of which
-  process p of n gets rows [p B/n, (p + 1) B/n).
+  The global batch k is positions [k B, (k + 1) B) of the examples' endless sequence, unless their
+  `part` says otherwise, of which process p of n gets rows [p B/n, (p + 1) B/n).
 
   Raises:
     BadInput: `batch_size` is not a multiple of the number of processes.
   """
-  own = _rows(batch_size, process)
-  first = k * batch_size  # a Python int: no step is too far
-  rows = examples.training(seed, first, batch_size)
+  examples, first, count = examples.part(k, batch_size)  # Python ints: no step is too far
+  own, rows = _rows(count, process), examples.training(seed, first, count)
   read = examples.read(rows.indices[own], draws_at(seed, first, own))
   return read | {name: x[own] for name, x in rows.fields.items()} | {"index": own}
 

@@ -17,6 +17,7 @@ from train.task import Batch, Report, Run, Settle, Splits, Task, reported
 from train.video import tuning
 from train.video.clips import Clips
 from train.video.crops import COUNTS, Crops, Jitter
+from train.video.multigrid import Grid, MultigridClips
 from train.video.networks import Named, Network
 from train.video.sampling import Sampling, Window
 from vqlab import metrics
@@ -36,6 +37,9 @@ class VideoStage(TrainingStage):
   """Part of a label that all classes share."""
   mixup: float = field(0.0, least=0)
   """Alpha of the Beta distribution by which clips are mixed (arXiv 1710.09412); 0: none."""
+  multigrid: int = field(0, least=0)
+  """Rounds from large batches of coarse clips to batch_size of fine ones (arXiv 1912.00998), each
+  over equal parts of the steps; 0: none."""
   precise_norm: int = field(0, least=0, may_vary=True)
   """Batches over which norms' statistics are taken anew before an evaluation; 0: as they ran."""
   norms: Literal["all", "first", "none"] = field("all")
@@ -71,7 +75,9 @@ class VideoStage(TrainingStage):
     )
     still = tuning.still(self, model, clip)
     precise = self.precise_norm and still.has_norms
-    optimizer = learn.optimizer_of(self, frozen=still.params if still.any else None)
+    grid = Grid(self.multigrid, self.steps) if self.multigrid else None
+    frozen = still.params if still.any else None
+    optimizer = learn.optimizer_of(self, frozen=frozen, rate=grid and grid.rate())
 
     def init(key: jax.Array, context: Any, start: Any = None) -> State:
       made = model.init(key, jnp.zeros(clip.shape, clip.dtype))
@@ -98,8 +104,16 @@ class VideoStage(TrainingStage):
         )
       return logits, new.get("batch_stats", {})
 
+    def seen(batch: Batch, key: jax.Array, parts: int) -> jax.Array:
+      """What is trained on of a batch, or a part of one: of a grid crops as its shape says."""
+      rows, frames = batch["clip"].shape[:2]
+      work = rows * parts * frames / (self.batch_size * self.sampling.frames)
+      crops = self.crops.smaller(work**-0.5) if grid else self.crops
+      return crops.train(batch["clip"], batch["size"], learn.keys_of(key, batch))
+
     def loss(params, rest, context, batch, key, *, axis_name):
-      clips = self.crops.train(batch["clip"], batch["size"], learn.keys_of(key, batch))
+      parts = self.accumulate * (jax.lax.axis_size(axis_name) if axis_name else 1)
+      clips = seen(batch, key, parts)
       targets = optax.smooth_labels(
         jax.nn.one_hot(batch["label"], num_classes), self.label_smoothing
       )
@@ -113,7 +127,7 @@ class VideoStage(TrainingStage):
       return nats, (rest, {"top1": top1})
 
     def measure(learned: Learned, context: Any, batch: Batch, key: jax.Array) -> Any:
-      clips = self.crops.train(batch["clip"], batch["size"], learn.keys_of(key, batch))
+      clips = seen(batch, key, 1)
       alone = self.network.make(num_classes, **types | {"momentum": 0.0})  # this batch's statistics
       of_batch = trained_on(alone, learned.params, learned.rest, clips, batch, key, None)[1]
       return tuning.moments(of_batch)
@@ -153,7 +167,8 @@ class VideoStage(TrainingStage):
 
     def examples() -> Splits:
       counts = {name: 1 if name == "train" else self.views for name in run.splits}
-      return {name: Clips(run.splits[name], self.sampling, n) for name, n in counts.items()}
+      found = {name: Clips(run.splits[name], self.sampling, n) for name, n in counts.items()}
+      return found | ({"train": MultigridClips(found["train"], grid)} if grid else {})
 
     return Task(
       init=init,

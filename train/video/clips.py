@@ -41,7 +41,7 @@ class Clips(Examples):
     clips = np.zeros((*lead, self.sampling.frames, *self.videos.shape), np.uint8)
     sizes = np.tile(np.int32(self.videos.shape[:2]), (len(indices), 1))
     if draws is not None:
-      drawn = (words(draws, self.sampling.frames).T >> np.uint64(11)) * 2.0**-53
+      drawn = (words(draws, self.sampling.frames + 1).T >> np.uint64(11)) * 2.0**-53
 
     def one(row: int) -> bool:
       tries = 1 if draws is None else min(_TRIES, len(self))

@@ -40,6 +40,10 @@ class Crops:
           f"crops.{name} has {len(found)} numbers for {channels} channels; give 1, or as many"
         )
 
+  def smaller(self, factor: float) -> "Crops":
+    """The same of frames at another scale, to train on."""
+    return dataclasses.replace(self, size=max(1, round(self.size * factor)))
+
   def box(self, key: jax.Array, size: jax.Array) -> Box:
     """What is cut of a frame of a size i32[2] in training."""
     raise NotImplementedError
@@ -81,6 +85,10 @@ class Jitter(Crops):
   inverse: bool = field(False)
   """Draw one over the shorter side uniformly, not the side: smaller ones are likelier."""
 
+  def smaller(self, factor: float) -> "Jitter":
+    sides = tuple(max(1, round(side * factor)) for side in self.sides)
+    return dataclasses.replace(super().smaller(factor), sides=sides)
+
   def box(self, key: jax.Array, size: jax.Array) -> Box:
     least, largest = min(self.sides), max(self.sides)
     sides = {"sides": (least, largest), "inverse": self.inverse}
@@ -97,6 +105,10 @@ class Resized(Crops):
 
   height: int = field(128, least=1)
   width: int = field(171, least=1)
+
+  def smaller(self, factor: float) -> "Resized":
+    height, width = (max(1, round(side * factor)) for side in (self.height, self.width))
+    return dataclasses.replace(super().smaller(factor), height=height, width=width)
 
   def box(self, key: jax.Array, size: jax.Array) -> Box:
     to = (self.height, self.width)

@@ -1,5 +1,6 @@
 """Videos in files: those that FFmpeg reads, arrays in .npy, folders of pictures."""
 
+import math
 import pathlib
 import re
 import tokenize
@@ -29,7 +30,17 @@ class Files(Videos):
   ):
     """`facts` are those of `look` at the paths."""
     super().__init__(names, labels, class_names, [f.scaled(short_side) for f in facts])
-    self._paths, self._short_side = tuple(paths), short_side
+    self._paths, self._short_side, self._facts = tuple(paths), short_side, facts
+
+  def smaller(self, factor: float) -> Videos:
+    if self._short_side is None:
+      return self
+    side = math.ceil(self._short_side * factor)
+    made = Files(
+      self._paths, self.names, self.labels, self.class_names, self._facts, short_side=side
+    )
+    made.name, made.num_threads, made.broken = self.name, self.num_threads, self.broken
+    return made
 
   def read(self, index: int, positions: np.ndarray) -> np.ndarray:
     frames = read(self._paths[index], positions, short_side=self._short_side)

@@ -20,9 +20,13 @@ class Sampling:
 
     Args:
       total, fps: frames of the video, and how many a second.
-      u: f64[frames] in [0, 1), what is random.
+      u: f64[frames + 1] in [0, 1), what is random.
     """
     raise NotImplementedError
+
+  def fewer(self, divisor: int) -> "Sampling":
+    """Of clips with so many times fewer frames, to train on."""
+    return dataclasses.replace(self, frames=max(1, self.frames // divisor))
 
   def test(self, total: int, fps: float, views: int) -> np.ndarray:
     """Positions i64[views, frames] of the clips by which a video is judged."""
@@ -48,8 +52,24 @@ class Window(Sampling):
     of = lambda i: sampling.test_window(total, self.frames, self.stride, i, views, **rates)
     return np.stack([of(i) for i in range(views)])
 
+  def fewer(self, divisor: int) -> "Window":
+    """Of spans of random lengths: from so many times shorter to as long."""
+    few = super().fewer(divisor)
+    return _Wider(**vars(few) | {"widest": divisor * self.stride}) if divisor > 1 else few
+
   def _rates(self, fps: float) -> dict[str, float]:
     return {"fps": fps, "target_fps": self.target_fps} if self.target_fps else {}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Wider(Window):
+  """A window of a random stride, as PySlowFast's multigrid training takes clips of fewer frames."""
+
+  widest: int = field(1, least=1)
+
+  def train(self, total: int, fps: float, u: np.ndarray) -> np.ndarray:
+    stride = self.stride + int(u[1] * (self.widest - self.stride + 1))
+    return sampling.random_window(total, self.frames, stride, u[0], **self._rates(fps))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +96,7 @@ class Segments(Sampling):
   """
 
   def train(self, total: int, fps: float, u: np.ndarray) -> np.ndarray:
-    return sampling.segments(total, self.frames, u)
+    return sampling.segments(total, self.frames, u[: self.frames])
 
   def test(self, total: int, fps: float, views: int) -> np.ndarray:
     return np.tile(sampling.segments(total, self.frames), (views, 1))
@@ -90,7 +110,7 @@ class Snippets(Sampling):
   """
 
   def train(self, total: int, fps: float, u: np.ndarray) -> np.ndarray:
-    return sampling.random_snippets(total, self.frames, u)[:, 0]
+    return sampling.random_snippets(total, self.frames, u[: self.frames])[:, 0]
 
   def test(self, total: int, fps: float, views: int) -> np.ndarray:
     return np.tile(sampling.test_snippets(total, self.frames)[:, 0], (views, 1))

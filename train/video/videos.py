@@ -56,6 +56,10 @@ class Videos:
   def __len__(self) -> int:
     return len(self.names)
 
+  def smaller(self, factor: float) -> "Videos":
+    """The same, with frames scaled by a factor below 1 where that spares something."""
+    return self
+
   def read(self, index: int, positions: np.ndarray) -> np.ndarray:
     """Frames u8[T, h, w, C] of a video, h and w of its own; called from several threads.
 
@@ -92,7 +96,7 @@ class Part(Videos):
 
   def __init__(self, videos: Videos, start: np.ndarray, stop: np.ndarray):
     """`start`, `stop`: i64[N], positions of each video, the latter not in it."""
-    self._whole, self._start = videos, start
+    self._whole, self._start, self._stop = videos, start, stop
     height, width, channels = videos.shape
     facts = [Facts(n, fps, height, width) for n, fps in zip(stop - start, videos.fps, strict=True)]
     super().__init__(videos.names, videos.labels, videos.class_names, facts, channels=channels)
@@ -101,3 +105,6 @@ class Part(Videos):
 
   def read(self, index: int, positions: np.ndarray) -> np.ndarray:
     return self._whole.read(index, self._start[index] + positions)
+
+  def smaller(self, factor: float) -> "Part":
+    return Part(self._whole.smaller(factor), self._start, self._stop)

@@ -47,8 +47,8 @@ class Spelt(Sampling):
   """Keeps what it is asked, and takes frames by the draws alone."""
 
   def train(self, total, fps, u):
-    assert u.shape == (self.frames,) and (u >= 0).all() and (u < 1).all() and fps == 30
-    return np.floor(u * total).astype(np.int64)
+    assert u.shape == (self.frames + 1,) and (u >= 0).all() and (u < 1).all() and fps == 30
+    return np.floor(u[: self.frames] * total).astype(np.int64)
 
   def test(self, total, fps, views):
     return (np.arange(views)[:, None] * 3 + np.arange(self.frames)) % total
