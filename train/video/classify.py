@@ -69,13 +69,16 @@ class VideoStage(TrainingStage):
     types = {"dtype": jnp.dtype(self.dtype), "param_dtype": jnp.dtype(self.param_dtype)}
     model = self.network.make(num_classes, **types)
     judge = self.network.make(num_classes, head=self.network.head, **types)
-    side = self.crops.size
-    clip = jax.ShapeDtypeStruct(
-      (1, self.sampling.frames, side, side, shape[-1]), jnp.dtype(self.param_dtype)
-    )
+    size = (self.sampling.frames, self.crops.size, self.crops.size)
+    clip = jax.ShapeDtypeStruct((1, *size, shape[-1]), jnp.dtype(self.param_dtype))
     still = tuning.still(self, model, clip)
     precise = self.precise_norm and still.has_norms
     grid = Grid(self.multigrid, self.steps) if self.multigrid else None
+    if grid:  # a network may refuse its coarsest clips: now rather than at the first step
+      side, frames = self.crops.smaller(8**-0.5).size, self.sampling.fewer(4).frames
+      coarse = jnp.zeros((1, frames, side, side, shape[-1]), clip.dtype)
+      shapes = jax.eval_shape(model.init, jax.random.key(0), clip)
+      jax.eval_shape(lambda variables: model.apply(variables, coarse), shapes)
     frozen = still.params if still.any else None
     optimizer = learn.optimizer_of(self, frozen=frozen, rate=grid and grid.rate())
 
@@ -149,7 +152,9 @@ class VideoStage(TrainingStage):
 
       return views.mean_scores(logits_of, jnp.arange(clips.shape[1] * count), average=self.scores)
 
-    if self.crops.judged != side:  # a network may refuse it, now rather than after an epoch
+    if (
+      self.crops.judged != self.crops.size
+    ):  # a network may refuse it, now rather than after an epoch
       learned = jax.eval_shape(lambda: learn.learned(init(jax.random.key(0), ())))
       given = {"clip": jnp.zeros((1, 1, self.sampling.frames, *shape), jnp.uint8)}
       given |= {"size": jnp.array([shape[:2]], jnp.int32)}

@@ -8,9 +8,10 @@ from flax import linen as nn
 from tests.train.conftest import one_device, replaced, steps_of, untrained
 from tests.train.video import tiny_videos
 from train.data import batch
+from train.errors import BadInput
 from train.video.crops import Jitter
 from train.video.multigrid import Grid
-from train.video.small import SmallX3D
+from train.video.small import SmallSlowFast, SmallX3D
 from vqlab.video import X3D
 
 STEPS, ROWS = 24, 2
@@ -88,6 +89,11 @@ def test_a_step_of_every_shape_sees_as_much():
   assert len(set(seen)) == 10
   work = np.array([np.prod(shape) for shape in seen]) / np.prod(seen[-1])
   assert np.abs(work - 1).max() < 0.1  # sides are whole pixels
+
+
+def test_a_network_that_refuses_coarse_clips_says_so():
+  with pytest.raises(BadInput, match=r"classify: SlowFast: a clip must be .* at least 2 frames"):
+    task_of(network=SmallSlowFast(width=8))
 
 
 @pytest.mark.slow

@@ -241,10 +241,13 @@ def test_a_look_that_is_interrupted_is_not_lost(root, of_lists, looked, monkeypa
     return look(path, **options)
 
   monkeypatch.setattr(fingerprint, "_EVERY", 0)
-  with monkeypatch.context() as patch:
-    patch.setattr(files, "look", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
+  try:
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+      patch.setattr(files, "look", interrupted)
       source.prepare()
+  finally:
+    signal.signal(signal.SIGINT, before)
   looked.clear()
   source.prepare()
   assert {"30.npy", "39.npy"} <= set(looked) <= {f"{i:02}.npy" for i in range(24, 40)}
