@@ -152,9 +152,8 @@ class VideoStage(TrainingStage):
 
       return views.mean_scores(logits_of, jnp.arange(clips.shape[1] * count), average=self.scores)
 
-    if (
-      self.crops.judged != self.crops.size
-    ):  # a network may refuse it, now rather than after an epoch
+    # A network may refuse the size that it is judged by: now rather than after an epoch.
+    if self.crops.judged != self.crops.size:
       learned = jax.eval_shape(lambda: learn.learned(init(jax.random.key(0), ())))
       given = {"clip": jnp.zeros((1, 1, self.sampling.frames, *shape), jnp.uint8)}
       given |= {"size": jnp.array([shape[:2]], jnp.int32)}

@@ -75,7 +75,6 @@ class Still(NamedTuple):
 
   params: Any  # a tree of bools
   norms: frozenset[tuple[str, ...]]  # paths of norms that normalize by their running statistics
-
   has_norms: bool
 
   @property
