@@ -11,11 +11,11 @@ Measured on two cores (float32, seed 0), 720 videos of 360 held-out digits, top-
          the mean of three, 500 steps, and the time of training, compiling included:
 
          network                              parameters   1 clip   3 clips   seconds
-         SmallX3D                                 59,676    100.0     100.0        86
-         SmallX3D, temporal 1                     53,310     16.7      16.7        59
-         SmallSlowFast, width 12                 117,609     99.9     100.0        28
-         SmallR2Plus1D, width 12                 112,014    100.0     100.0        52
-         SmallI3D                                149,078    100.0     100.0       131
+         SmallX3D                                 59,676    100.0     100.0        75
+         SmallX3D, temporal 1                     53,310     16.7      16.7        56
+         SmallSlowFast, width 12                 117,609     99.9     100.0        20
+         SmallR2Plus1D, width 12                 112,014    100.0     100.0        48
+         SmallI3D                                149,078    100.0     100.0       104
 
          `--classify.network SmallSlowFast`, and so on, trains the others. Waiting for data took
          less than 0.2 % of each interval (`data_wait`).

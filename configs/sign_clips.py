@@ -10,10 +10,10 @@ movement, but also who signs, and where the camera stood.
 Expected all 20 right in what is trained on; at least 80 % of the ends.
 Hardware two CPU cores, no accelerator.
 Measured on two cores (float32, seed 0, 20 files of 640x480, H.264): all 20 right in what is trained
-         on (clips of three places each), 80.0 % of the ends, 95.0 % among the first five; 498 and
-         569 s, about half of it decoding. help is taken for again, learn for book, no for yes, each
-         by the same person in the same place; bird for thanks, where a run that was evaluated at
-         steps 200, 400, 600 and 700 kept another checkpoint and had it right (85.0 %).
+         on (clips of three places each), 80.0 % of the ends, 95.0 % among the first five; 465 s.
+         help is taken for again, learn for book, no for yes, each by the same person in the same
+         place; bird for thanks, where a run that was evaluated at steps 200, 400, 600 and 700 kept
+         another checkpoint and had it right (85.0 %).
 """
 
 import dataclasses
