@@ -1,5 +1,6 @@
-"""Graphs, walks on them, encoders of nodes, and what recommends by them."""
+"""Graphs, walks on them, encoders of their nodes, and what recommends by them."""
 
+from vqlab.graph import moco, pcrec
 from vqlab.graph.csr import (
   Graph,
   bfs_distances,
@@ -11,15 +12,57 @@ from vqlab.graph.csr import (
   k_core,
   sources,
 )
+from vqlab.graph.edges import DenseEdges, Edges, SparseEdges
+from vqlab.graph.encoders import (
+  GATConv,
+  GCNConv,
+  GINConv,
+  GraphEncoder,
+  SAGEConv,
+  SubgraphEncoder,
+  read_out,
+)
+from vqlab.graph.features import Features, spectral_positions, structural
+from vqlab.graph.walks import (
+  Subgraphs,
+  induced,
+  random_walks,
+  subgraphs_on_host,
+  walk_subgraphs,
+  walks_on_host,
+  within,
+)
 
 __all__ = [
+  "DenseEdges",
+  "Edges",
+  "Features",
+  "GATConv",
+  "GCNConv",
+  "GINConv",
   "Graph",
+  "GraphEncoder",
+  "SAGEConv",
+  "SparseEdges",
+  "SubgraphEncoder",
+  "Subgraphs",
   "bfs_distances",
   "core_numbers",
   "degrees",
   "from_edges",
   "from_interactions",
   "has_edge",
+  "induced",
   "k_core",
+  "moco",
+  "pcrec",
+  "random_walks",
+  "read_out",
   "sources",
+  "spectral_positions",
+  "structural",
+  "subgraphs_on_host",
+  "walk_subgraphs",
+  "walks_on_host",
+  "within",
 ]
