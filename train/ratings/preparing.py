@@ -136,24 +136,25 @@ def _split_of(source: Ratings, files: Files) -> str:
 
 
 def _made(source: Ratings, files: Files, how: str) -> Shop:
+  """Reads the files and repairs what they say; prints what was done."""
   rows = Rows(needs_time=how != "given", needs_rating=source.min_rating is not None)
   ends = [0]
   for path in files.splits.values():
     source.read(rows, path)
     ends.append(len(rows.user))
-  user, item = np.frombuffer(rows.user, np.int32), np.frombuffer(rows.item, np.int32)
+  user, item = np.asarray(rows.user), np.asarray(rows.item)
   places = [SPLITS.index(split) if how == "given" else 0 for split in files.splits]
   split = np.repeat(np.array(places, np.uint8), np.diff(ends))
   counts = {"rows": len(user)}
 
   kept = np.arange(len(user))
   if source.min_rating is not None:
-    kept = np.flatnonzero(np.frombuffer(rows.rating) >= source.min_rating)
+    kept = np.flatnonzero(np.asarray(rows.rating) >= source.min_rating)
   counts["below_min_rating"] = len(user) - len(kept)
   keys = [split[kept], user[kept]]
   if rows.has_time:
-    keys.insert(0, np.frombuffer(rows.time)[kept])
-  kept = kept[np.lexsort(keys)]
+    keys.insert(0, np.asarray(rows.time)[kept])
+  kept = kept[np.lexsort(keys)]  # by user, split, time, and as they were read
   pairs = user[kept].astype(np.int64) * len(rows.items) + item[kept]
   first = np.sort(np.unique(pairs, return_index=True)[1])
   counts["duplicates"] = len(kept) - len(first)
@@ -209,7 +210,7 @@ def _nothing(source: Ratings, counts: dict[str, int]) -> str:
   left_out = f", {counts['below_min_rating']:,} of them below data.min_rating"
   return (
     f"{source.path}: nothing is left to train on of {counts['rows']:,} rows"
-    f"{left_out if counts['below_min_rating'] else ''}; give interactions of users who train"
+    f"{left_out if counts['below_min_rating'] else ''}; a training split needs some"
   )
 
 

@@ -66,21 +66,24 @@ def delimited(
       if ending == ".inter":
         header = [name.split(":")[0] for name in header]
         time, rating = (name if name in header else "" for name in (time, rating))
-      rows.begin(time=bool(time), rating=bool(rating))
-      rating = rating if rows.needs_rating else ""
-      wanted = [name for name in (user, item, time, rating) if name]
-      for name in wanted:
+      columns = (user, item, time, rating if rows.needs_rating else "")
+      for name in filter(None, columns):
         if name not in header:
-          raise BadInput(_no_column(name, header, wanted))
-      at, before = [header.index(name) for name in wanted], len(rows.user)
-      _add_all(rows, rows_of, header, at[0], at[1], at[2] if time else -1, at[-1] if rating else -1)
+          raise BadInput(_no_column(name, header, list(filter(None, columns))))
+      rows.begin(time=bool(time), rating=bool(rating))
+      before = len(rows.user)
+      _add_all(rows, rows_of, header, *(header.index(x) if x else -1 for x in columns))
       if len(rows.user) == before:
         raise BadInput("a header alone; interactions should follow, one a line")
-    except (csv.Error, BadInput) as error:
+    except csv.Error as error:
+      said = f"{error}; quotation marks must be closed, and fields be short"
+      raise BadInput(f"{path}: line {rows_of.line_num}: {said}") from None
+    except BadInput as error:
       raise BadInput(f"{path}: line {max(rows_of.line_num, 1)}: {error}") from None
 
 
 def _add_all(rows: Rows, table: Any, header: list[str], u: int, i: int, t: int, r: int) -> None:
+  """Adds the rows of a table; u, i, t, r: columns of user, item, time and rating, or -1."""
   add, width = rows.add, len(header)
   for row in table:
     if len(row) != width:

@@ -30,9 +30,8 @@ def _opener(path: pathlib.Path) -> Callable[..., Any]:
 
 def ending_of(path: pathlib.Path) -> str:
   """A file's ending in lower case, such as .csv; of x.csv.gz it is .csv as well."""
-  return (
-    path.with_suffix("").suffix.lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
-  )
+  name = path.name.lower().removesuffix(".gz")
+  return pathlib.PurePath(name).suffix
 
 
 def _no_text(path: pathlib.Path) -> int:
