@@ -152,10 +152,14 @@ def _is_part(experiment: Experiment, path: str) -> bool:
   return isinstance(fields.flatten(experiment).get(path, (None,))[0], type)
 
 
-def _replaced(config: Any, path: list[str], name: str, option: str) -> Any:
-  """The config with the part at a path made anew, of the class of this name."""
+def _replaced(config: Any, path: list[str], name: str, option: str, base: Any = None) -> Any:
+  """The config with the part at a path made anew, of the class of this name.
+
+  That is one of what the field may hold, `base`; of a stage any stage.
+  """
   if not path:
-    base = [c for c in type(config).__mro__ if dataclasses.is_dataclass(c)][-1]
+    if not isinstance(base, type):
+      base = [c for c in type(config).__mro__ if dataclasses.is_dataclass(c)][-1]
     kinds = {c.__name__: c for c in fields.subclasses(base) if dataclasses.is_dataclass(c)}
     if name not in kinds:
       known = sorted(k for k in kinds if not k.startswith("_") and k != base.__name__)
@@ -164,7 +168,8 @@ def _replaced(config: Any, path: list[str], name: str, option: str) -> Any:
     both = {f.name for f in dataclasses.fields(config)}
     both &= {f.name for f in dataclasses.fields(kinds[name])}
     return kinds[name](**{field: getattr(config, field) for field in both})
-  part = _replaced(fields.parts(config)[path[0]], path[1:], name, option)
+  base = typing.get_type_hints(type(config)).get(path[0])
+  part = _replaced(fields.parts(config)[path[0]], path[1:], name, option, base)
   if isinstance(config, Experiment) and path[0] in config.stages:
     return dataclasses.replace(config, stages=config.stages | {path[0]: part})
   return dataclasses.replace(config, **{path[0]: part})

@@ -228,7 +228,7 @@ def about_images(shape, classes):
   [
     (
       ["--data", "Foldr"],
-      "--data is 'Foldr'; it must be one of Digits, Folder,",
+      "--data is 'Foldr'; it must be one of ",
     ),
     (["--data.source", "folder"], "unknown field --data.source"),
     (

@@ -1,0 +1,1 @@
+"""Recommenders: who took what in a shop, or in two."""
