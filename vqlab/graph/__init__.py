@@ -11,9 +11,12 @@ from vqlab.graph.csr import (
   k_core,
   sources,
 )
+from vqlab.graph.recommending import rank, rank_by_vectors
+from vqlab.graph.sampling import Popularity, negatives, popularity, positives
 
 __all__ = [
   "Graph",
+  "Popularity",
   "bfs_distances",
   "core_numbers",
   "degrees",
@@ -21,5 +24,10 @@ __all__ = [
   "from_interactions",
   "has_edge",
   "k_core",
+  "negatives",
+  "popularity",
+  "positives",
+  "rank",
+  "rank_by_vectors",
   "sources",
 ]
