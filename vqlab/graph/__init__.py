@@ -11,12 +11,14 @@ from vqlab.graph.csr import (
   k_core,
   sources,
 )
+from vqlab.graph.lightgcn import Propagation, propagate, propagation
 from vqlab.graph.recommending import rank, rank_by_vectors
 from vqlab.graph.sampling import Popularity, negatives, popularity, positives
 
 __all__ = [
   "Graph",
   "Popularity",
+  "Propagation",
   "bfs_distances",
   "core_numbers",
   "degrees",
@@ -27,6 +29,8 @@ __all__ = [
   "negatives",
   "popularity",
   "positives",
+  "propagate",
+  "propagation",
   "rank",
   "rank_by_vectors",
   "sources",
