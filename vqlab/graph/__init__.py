@@ -23,6 +23,9 @@ from vqlab.graph.encoders import (
   read_out,
 )
 from vqlab.graph.features import Features, spectral_positions, structural
+from vqlab.graph.lightgcn import Propagation, propagate, propagation
+from vqlab.graph.recommending import rank, rank_by_vectors
+from vqlab.graph.sampling import Popularity, negatives, popularity, positives
 from vqlab.graph.walks import (
   Subgraphs,
   induced,
@@ -42,6 +45,8 @@ __all__ = [
   "GINConv",
   "Graph",
   "GraphEncoder",
+  "Popularity",
+  "Propagation",
   "SAGEConv",
   "SparseEdges",
   "SubgraphEncoder",
@@ -55,8 +60,15 @@ __all__ = [
   "induced",
   "k_core",
   "moco",
+  "negatives",
   "pcrec",
+  "popularity",
+  "positives",
+  "propagate",
+  "propagation",
   "random_walks",
+  "rank",
+  "rank_by_vectors",
   "read_out",
   "sources",
   "spectral_positions",

@@ -1,4 +1,4 @@
-"""Losses: the margin losses, their forms and reductions; terms of the evidence lower bound.
+"""Losses: margin losses, their forms and reductions; contrast and ranking; terms of the ELBO.
 
     loss = losses.LogitMarginLoss()
     losses.reduce(loss(scores, targets))     # targets -1 or 1; from_labels01 maps {0, 1} to them
@@ -6,6 +6,7 @@
 docs/margin_losses.md has their formulas, errors, traits, times and pictures.
 """
 
+from vqlab.losses.contrastive import in_batch_info_nce, info_nce
 from vqlab.losses.elbo import Bernoulli, Gaussian, Likelihood, normal_kl
 from vqlab.losses.margin import (
   DWDMarginLoss,
@@ -23,6 +24,7 @@ from vqlab.losses.margin import (
 )
 from vqlab.losses.margin_forms import WeightedLoss, crammer_singer, one_vs_rest, pairwise, weighted
 from vqlab.losses.margin_loss import MarginLoss, ScaledLoss
+from vqlab.losses.ranking import cosine_contrastive, sampled_softmax
 from vqlab.losses.reduction import reduce
 from vqlab.losses.targets import from_labels01
 
@@ -45,11 +47,15 @@ __all__ = [
   "SmoothedL1HingeLoss",
   "WeightedLoss",
   "ZeroOneLoss",
+  "cosine_contrastive",
   "crammer_singer",
   "from_labels01",
+  "in_batch_info_nce",
+  "info_nce",
   "normal_kl",
   "one_vs_rest",
   "pairwise",
   "reduce",
+  "sampled_softmax",
   "weighted",
 ]

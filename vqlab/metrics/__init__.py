@@ -14,6 +14,7 @@ from vqlab.metrics.images import psnr, squared_error
 from vqlab.metrics.inception_score import ClassSums, InceptionScore, class_sums, inception_score
 from vqlab.metrics.likelihood import bits_per_dim, negative_log_likelihood, total_bits_per_dim
 from vqlab.metrics.precision_recall import PrecisionRecall, precision_recall
+from vqlab.metrics.ranking import rank_among, ranking, ranking_of_one, top_k
 from vqlab.metrics.sums import Total, across, mean, merge, total
 
 __all__ = [
@@ -39,7 +40,11 @@ __all__ = [
   "perplexity",
   "precision_recall",
   "psnr",
+  "rank_among",
+  "ranking",
+  "ranking_of_one",
   "squared_error",
+  "top_k",
   "total",
   "total_bits_per_dim",
   "unigram_entropy",
