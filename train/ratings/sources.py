@@ -22,7 +22,7 @@ if TYPE_CHECKING:
   import numpy as np
 
   from train.ratings.reading import Rows
-  from train.ratings.shop import Shops
+  from train.ratings.shop import Shop, Shops
 
 
 class Files(NamedTuple):
@@ -33,8 +33,26 @@ class Files(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Ratings(Source):
+class OneShop(Source):
   """What every source of one shop has."""
+
+  def shop(self) -> "Shop":
+    """The shop, which `prepare` has made ready."""
+    raise NotImplementedError
+
+  def open(self) -> "Shops":
+    from train.ratings.shop import Shops
+
+    shop = self.shop()
+    return Shops(shop, shop)
+
+  def about(self, splits: "Shops") -> dict[str, Any]:
+    return {name: shop.about() for name, shop in splits._asdict().items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Ratings(OneShop):
+  """What every source of one shop that is read from files has."""
 
   path: str = field("", may_vary=True)
   """A file, or a folder with one, or with one for each split: train, dev (or val, valid,
@@ -89,15 +107,10 @@ class Ratings(Source):
     said = preparing.difference(self.dir, before, now)
     return "" if said is None else super().differs(before, now) + said
 
-  def open(self) -> "Shops":
+  def shop(self) -> "Shop":
     from train.ratings import preparing
-    from train.ratings.shop import Shops
 
-    shop = preparing.open_shop(self)
-    return Shops(shop, shop)
-
-  def about(self, splits: "Shops") -> dict[str, Any]:
-    return {name: shop.about() for name, shop in splits._asdict().items()}
+    return preparing.open_shop(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,12 +197,32 @@ class AmazonReviews(Ratings):
 
 
 @dataclasses.dataclass(frozen=True)
+class Market(OneShop):
+  """A shop made up, whose items are of six kinds: see `train/ratings/market.py`; needs no file."""
+
+  size: int = field(120, least=120)
+  """Users of each kind, and items of each kind; a multiple of 120."""
+  stray: float = field(0.1, least=0, most=1)
+  """Part of what is bought first that is any item of the shop."""
+  seed: int = field(0, least=0, most=2**31 - 1)
+  """Of all that is drawn."""
+
+  def prepare(self) -> str:
+    return f"Market of 6 x {self.size}, stray {self.stray:g}, seed {self.seed}"
+
+  def shop(self) -> "Shop":
+    from train.ratings import market
+
+    return market.made(self)
+
+
+@dataclasses.dataclass(frozen=True)
 class TwoShops(Source):
   """A shop to learn from, and another one in which items are recommended."""
 
-  source: Ratings = field(Table())
+  source: OneShop = field(Table())
   """Where networks are trained first."""
-  target: Ratings = field(Table())
+  target: OneShop = field(Table())
   """Where items are recommended."""
 
   def prepare(self) -> str:
@@ -208,15 +241,15 @@ class TwoShops(Source):
     from train.ratings.shop import Shops
 
     with _of("source", self.source):
-      source = self.source.open().target
+      source = self.source.shop()
     with _of("target", self.target):
-      return Shops(source, self.target.open().target)
+      return Shops(source, self.target.shop())
 
-  about = Ratings.about
+  about = OneShop.about
 
 
 @contextlib.contextmanager
-def _of(name: str, shop: Ratings) -> Iterator[None]:
+def _of(name: str, shop: OneShop) -> Iterator[None]:
   """Errors name the fields of one of two shops, `data.path` as `data.target.path`."""
   try:
     yield

@@ -21,6 +21,7 @@ from vqlab.graph.encoders import (
   SAGEConv,
   SubgraphEncoder,
   read_out,
+  unit,
 )
 from vqlab.graph.features import Features, spectral_positions, structural
 from vqlab.graph.lightgcn import Propagation, propagate, propagation
@@ -74,6 +75,7 @@ __all__ = [
   "spectral_positions",
   "structural",
   "subgraphs_on_host",
+  "unit",
   "walk_subgraphs",
   "walks_on_host",
   "within",

@@ -1,0 +1,118 @@
+"""What the vectors of users and items begin as, as parts of configs."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+
+from train.fields import field
+from train.ratings.encoder import Encoder
+from train.ratings.pretrain import PretrainStage
+from train.ratings.shop import Shop
+from train.task import Finished, Run
+from vqlab.graph import Graph, pcrec
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+  """What every start has."""
+
+  scale: float = field(0.1, least=0)
+  """What its vectors are multiplied by."""
+
+  def given(self, run: Run) -> Any:
+    """Arrays that `vectors` needs besides the target's graph, read on the host."""
+    return ()
+
+  def vectors(
+    self, run: Run, key: jax.Array, graph: Graph, dim: int, dtype: DTypeLike, given: Any
+  ) -> jax.Array:
+    """f[N, D] of all nodes, users before items, unscaled; traced."""
+    raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class Normal(Start):
+  """Normal numbers, LightGCN's with a deviation of 0.1."""
+
+  def vectors(self, run, key, graph, dim, dtype, given):
+    return jax.random.normal(key, (graph.num_nodes, dim), dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class Untrained(Start):
+  """Vectors that an encoder gives the target's nodes before it has learned anything."""
+
+  scale: float = field(1.0, least=0)
+  """What its vectors, of length 1, are multiplied by."""
+  encoder: Encoder = field(Encoder())
+
+  def vectors(self, run, key, graph, dim, dtype, given):
+    model, walk, keys = self.encoder.make(dtype), self.encoder.walk.make(), jax.random.split(key, 3)
+    seen = pcrec.see(keys[0], graph, jnp.zeros(2, jnp.int32), walk, dtype=dtype)
+    return _embedded(model, model.init(keys[1], *seen), graph, keys[2], walk)
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoded(Start):
+  """Vectors that a pre-trained encoder gives the target's nodes: PCRec's."""
+
+  scale: float = field(1.0, least=0)
+  """What its vectors, of length 1, are multiplied by."""
+  run: str = field("", may_vary=True)
+  """Folder of a finished run whose encoder it is; empty: this run's own."""
+
+  def done(self, run: Run) -> Finished:
+    """The stage that trained the encoder."""
+    if not self.run:
+      return run.the(PretrainStage)
+    from train.run import load
+
+    return load(self.run).the(PretrainStage)
+
+  def given(self, run):
+    learned = self.done(run).learned
+    return {"params": learned.params, "batch_stats": learned.rest.stats}
+
+  def vectors(self, run, key, graph, dim, dtype, given):
+    done = self.done(run)
+    return _embedded(done.model, given, graph, key, done.stage.encoder.walk.make())
+
+
+@dataclasses.dataclass(frozen=True)
+class Carried(Encoded):
+  """Vectors of the source's own nodes, each given to the target's node of the same rank by degree.
+
+  Users get those of users and items those of items; the encoder never sees the target.
+  """
+
+  def given(self, run):
+    shops = run.splits
+    return super().given(run), shops.source.graph, _of_same_rank(shops.source, shops.target)
+
+  def vectors(self, run, key, graph, dim, dtype, given):
+    variables, source, nodes = given
+    return super().vectors(run, key, source, dim, dtype, variables)[nodes]
+
+
+def _embedded(model, variables, g: Graph, key: jax.Array, walk: pcrec.Walk) -> jax.Array:
+  nodes = jnp.arange(g.num_nodes, dtype=jnp.int32)
+  return pcrec.node_embeddings(model, variables, g, nodes, key, walk=walk)
+
+
+def _of_same_rank(source: Shop, target: Shop) -> np.ndarray:
+  """i32[N]: for each node of the target, that of the source at the same quantile of degrees."""
+  found = []
+  for first, other, count, count_of in (
+    (0, 0, target.num_users, source.num_users),
+    (target.num_users, source.num_users, target.num_items, source.num_items),
+  ):
+    ours = np.argsort(np.diff(target.graph.indptr)[first : first + count], kind="stable")
+    theirs = np.argsort(np.diff(source.graph.indptr)[other : other + count_of], kind="stable")
+    places = np.empty(count, np.int32)
+    places[ours] = other + theirs[(np.arange(count) * count_of) // count]
+    found.append(places)
+  return np.concatenate(found)
