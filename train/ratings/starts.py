@@ -1,6 +1,7 @@
 """What the vectors of users and items begin as, as parts of configs."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -67,11 +68,7 @@ class Encoded(Start):
 
   def done(self, run: Run) -> Finished:
     """The stage that trained the encoder."""
-    if not self.run:
-      return run.the(PretrainStage)
-    from train.run import load
-
-    return load(self.run).the(PretrainStage)
+    return _loaded(self.run) if self.run else run.the(PretrainStage)
 
   def given(self, run):
     learned = self.done(run).learned
@@ -96,6 +93,13 @@ class Carried(Encoded):
   def vectors(self, run, key, graph, dim, dtype, given):
     variables, source, nodes = given
     return super().vectors(run, key, source, dim, dtype, variables)[nodes]
+
+
+@functools.cache  # `vectors` is traced, where nothing can be loaded
+def _loaded(folder: str) -> Finished:
+  from train.run import load
+
+  return load(folder).the(PretrainStage)
 
 
 def _embedded(model, variables, g: Graph, key: jax.Array, walk: pcrec.Walk) -> jax.Array:
