@@ -68,6 +68,7 @@ def propagate(seen: Propagation, embeddings: jax.Array, *, layers: int = 3) -> j
       f"propagate: embeddings {list(embeddings.shape)} must be [{seen.graph.num_nodes}, D], a row "
       "a node"
     )
+  embeddings = jnp.asarray(embeddings)
   return _mean(layers, seen, embeddings.astype(at_least_float32(embeddings.dtype)))
 
 
