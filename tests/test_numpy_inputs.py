@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from vqlab import features, generation, losses, metrics, quantize
+from vqlab import features, generation, graph, losses, metrics, quantize
 from vqlab.autoencoders import mlvae, vqvae
 
 KEY = jax.random.key(0)
@@ -44,6 +44,16 @@ def classifier():
   return features.score_probe(CLASSIFIER, probe, Z, LABELS)
 
 
+def recommending():
+  users, items = np.arange(6), np.arange(6) % 4
+  g = graph.from_interactions(users, items, 6, 4)
+  final = graph.propagate(graph.propagation(g), np.ones((10, 3)))
+  graph.negatives(jax.random.split(KEY, 6), g, users, num_users=6)
+  graph.positives(jax.random.split(KEY, 6), g, users, num_users=6)
+  graph.rank(users, Z, g, num_users=6, k=2, also=items[:, None])
+  return graph.rank_by_vectors(users, np.ones((6, 3)), final[6:], g, num_users=6, k=2)
+
+
 CALLS = {
   "quantize": lambda: quantize.quantize(Z, CODEBOOK),
   "lookup": lambda: quantize.lookup(CODEBOOK, LABELS),
@@ -55,6 +65,20 @@ CALLS = {
   "margin loss": lambda: losses.LogitMarginLoss()(ONES, TARGETS, where=MASK),
   "reduce": lambda: losses.reduce(ONES, weights=ONES, where=MASK),
   "pairwise": lambda: losses.pairwise(losses.LogitMarginLoss(), ONES, ONES),
+  "ranking losses": lambda: (
+    losses.sampled_softmax(ONES, Z),
+    losses.cosine_contrastive(ONES, Z, margin=0.5, weight=1.0),
+  ),
+  "contrast": lambda: (
+    losses.info_nce(Z, Z, Z, temperature=0.1, where=np.eye(6) == 0),
+    losses.in_batch_info_nce(Z, Z, temperature=0.1, positive=np.arange(6)),
+  ),
+  "recommending": recommending,
+  "ranking": lambda: (
+    metrics.top_k(Z, 2),
+    metrics.ranking(LABELS[:, None], LABELS[:, None], ks=(1,)),
+    metrics.ranking_of_one(metrics.rank_among(ONES, Z)),
+  ),
   "elbo": lambda: (losses.normal_kl(Z, Z), losses.Gaussian().log_prob(Z, Z)),
   "squared_error": lambda: metrics.squared_error(Z, Z, mask=MASK),
   "likelihood": lambda: metrics.negative_log_likelihood(Z, LABELS),

@@ -1,5 +1,7 @@
 """LightGCN in PyTorch by `torch.sparse.mm`, and its triples drawn by vectorised NumPy."""
 
+import warnings
+
 import numpy as np
 import torch
 from torch import nn
@@ -41,7 +43,9 @@ class LightGCN(nn.Module):
       (len(degree), len(degree)),
       check_invariants=True,
     ).coalesce()
-    self.matrix = matrix if layout == "coo" else matrix.to_sparse_csr()
+    with warnings.catch_warnings():  # that CSR is in beta
+      warnings.simplefilter("ignore", UserWarning)
+      self.matrix = matrix if layout == "coo" else matrix.to_sparse_csr()
     self.product = Symmetric.apply if symmetric else torch.sparse.mm
     self.layers = layers
     self.embeddings = nn.Parameter(torch.tensor(embeddings))

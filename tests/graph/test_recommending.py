@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from vqlab import graph, metrics
 
@@ -65,6 +67,17 @@ def test_vectors_by_chunks(taken):
     ours = jax.jit(rank)(users, of_users, of_items, graph_of(taken), also=also)
     for mine, theirs in zip(ours, expected, strict=True):
       np.testing.assert_array_equal(mine, theirs)
+
+
+def test_users_over_devices_are_recommended_the_same(taken):
+  users = jnp.arange(24, dtype=jnp.int32)
+  scores = jnp.round(jax.random.normal(jax.random.key(0), (24, I)))
+  rank = jax.jit(functools.partial(graph.rank, num_users=U, k=K))
+  mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+  split = jax.device_put((users, scores), NamedSharding(mesh, P("data")))
+  everywhere = jax.device_put(graph_of(taken), NamedSharding(mesh, P()))
+  for many, one in zip(rank(*split, everywhere), rank(users, scores, graph_of(taken)), strict=True):
+    np.testing.assert_array_equal(many, one)
 
 
 def test_what_was_taken_is_no_hit(taken):

@@ -9,7 +9,8 @@ A user's score of an item is the product of their rows of E. E^(0) is all that i
 
 The sum over layers is symmetric as A is, so its gradient is the same sum of the gradient: nothing
 is scattered. On CPUs a product is Eigen's over sparse rows, to which `jax.experimental.sparse`
-leads there: sums over 244 thousand edges of 64 numbers take 1.8 ms, 49 ms by `segment_sum` (EPYC).
+leads there: over 244 thousand edges of 64 numbers it takes 0.9 ms on two cores of an EPYC, and
+`segment_sum` at least twelve times as long.
 
 Letters: N nodes, E stored edges, D dimensions, L layers; A the adjacency matrix, D its row sums.
 """
@@ -68,6 +69,7 @@ def propagate(seen: Propagation, embeddings: jax.Array, *, layers: int = 3) -> j
       f"propagate: embeddings {list(embeddings.shape)} must be [{seen.graph.num_nodes}, D], a row "
       "a node"
     )
+  embeddings = jnp.asarray(embeddings)
   return _mean(layers, seen, embeddings.astype(at_least_float32(embeddings.dtype)))
 
 

@@ -49,7 +49,7 @@ def rank(
     raise ValueError(
       f"rank: scores {list(scores.shape)} must be [users, items], {[*users.shape, num_items]}"
     )
-  scores = _without_taken(users, scores, seen, num_users)
+  scores = _without_taken(users, jnp.asarray(scores), seen, num_users)
   if also is not None:
     scores = _leave_out(scores, jnp.where(also >= 0, also, num_items))
   scores, items = metrics.top_k(scores, k)
@@ -77,6 +77,7 @@ def rank_by_vectors(
     seen, num_users, k, also: see `rank`; so for what is returned and raised.
   """
   checks.whole_number("rank_by_vectors: chunk", chunk, least=1)
+  user_vectors, item_vectors = jnp.asarray(user_vectors), jnp.asarray(item_vectors)
 
   def some(part: tuple[jax.Array, jax.Array | None]) -> tuple[jax.Array, jax.Array]:
     users, also = part

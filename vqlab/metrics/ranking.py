@@ -29,6 +29,7 @@ def top_k(scores: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
   Raises:
     ValueError: k is not in [1, I].
   """
+  scores = jnp.asarray(scores)
   if not 1 <= k <= scores.shape[-1]:
     raise ValueError(f"top_k: k is {k}; it must be in [1, {scores.shape[-1]}], the items")
   length, leading = scores.shape[-1], scores.shape[:-1]
@@ -37,13 +38,27 @@ def top_k(scores: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
     return lax.top_k(scores, k)
   grouped = groups * GROUP
   maxima = jnp.max(scores[..., :grouped].reshape(*leading, groups, GROUP), axis=-1)
-  chosen = jnp.sort(lax.top_k(maxima, k)[1], axis=-1)
-  within = chosen[..., None] * GROUP + jnp.arange(GROUP, dtype=chosen.dtype)
+  # A maximum of each of k parts: there are k as large as the least of them.
+  parts = maxima[..., : groups // k * k].reshape(*leading, k, groups // k)
+  largest, chosen = lax.top_k(_unless_less(maxima, jnp.max(parts, axis=-1)), k)
+  within = jnp.sort(chosen, axis=-1)[..., None] * GROUP + jnp.arange(GROUP, dtype=chosen.dtype)
   rest = jnp.arange(grouped, length, dtype=chosen.dtype)
   rest = jnp.broadcast_to(rest, (*leading, length - grouped))
-  candidates = jnp.concatenate([within.reshape(*leading, k * GROUP), rest], axis=-1)
-  values, places = lax.top_k(jnp.take_along_axis(scores, candidates, axis=-1), k)
-  return values, jnp.take_along_axis(candidates, places, axis=-1)
+  places = jnp.concatenate([within.reshape(*leading, k * GROUP), rest], axis=-1)
+  candidates = _unless_less(jnp.take_along_axis(scores, places, axis=-1), largest)
+  values, best = lax.top_k(candidates, k)
+  return values, jnp.take_along_axis(places, best, axis=-1)
+
+
+def _unless_less(scores: jax.Array, bounds: jax.Array) -> jax.Array:
+  """The lowest there is in place of scores less than all bounds, of which there are k.
+
+  They are not among the k largest; and `lax.top_k` takes long on CPUs over each score that is
+  larger than most before it, which these would be at the beginning of a row.
+  """
+  floats = jnp.issubdtype(scores.dtype, jnp.floating)
+  lowest = jnp.asarray(-jnp.inf if floats else jnp.iinfo(scores.dtype).min, scores.dtype)
+  return jnp.where(scores < jnp.min(bounds, axis=-1, keepdims=True), lowest, scores)
 
 
 def ranking(
@@ -67,6 +82,7 @@ def ranking(
   Raises:
     ValueError: shapes or dtypes are not those, or a k is not in [1, K].
   """
+  recommended, held_out = jnp.asarray(recommended), jnp.asarray(held_out)
   for name, items in (("recommended", recommended), ("held_out", held_out)):
     if items.ndim != 2 or not jnp.issubdtype(items.dtype, jnp.integer):
       found = f"{items.dtype}{list(items.shape)}"
@@ -109,6 +125,7 @@ def rank_among(positive: jax.Array, negatives: jax.Array) -> jax.Array:
       f"rank_among: scores of positives {list(positive.shape)} and of negatives "
       f"{list(negatives.shape)} must be [users] and [users, negatives]"
     )
+  positive, negatives = jnp.asarray(positive), jnp.asarray(negatives)
   return jnp.sum(~(negatives < positive[..., None]), axis=-1, dtype=jnp.int32)
 
 
@@ -124,10 +141,10 @@ def ranking_of_one(rank: jax.Array, *, ks: Sequence[int] = (5, 10)) -> dict[str,
   """
   _check_ks("ranking_of_one", ks, None)
   dtype = at_least_float32()
-  place = rank.astype(dtype)
+  place = jnp.asarray(rank).astype(dtype)
   figures = {}
   for k in ks:
-    hit = rank < k
+    hit = place < k
     figures[f"ndcg@{k}"] = jnp.where(hit, 1 / jnp.log2(place + 2), 0)
     figures[f"hr@{k}"] = hit.astype(dtype)
     figures[f"mrr@{k}"] = jnp.where(hit, 1 / (place + 1), 0)
