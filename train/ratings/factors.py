@@ -111,8 +111,6 @@ def _task(stage: FactorStage, run: Run) -> Task:
     vectors = jnp.zeros(shape, dtype)
     if given is not None:
       vectors = stage.start.vectors(run, key, context.known.train, stage.dim, dtype, given)
-    if vectors.shape != shape:
-      raise ValueError(f"dim is {stage.dim}; the encoder's vectors have {vectors.shape[1]}")
     vectors = (stage.start.scale * vectors).astype(dtype)
     return learn.initial(optimizer, {"user": vectors[:users], "item": vectors[users:]})
 
@@ -171,7 +169,7 @@ def _task(stage: FactorStage, run: Run) -> Task:
     learned=learned,
     report=report,
     context=context,
-    start=lambda: stage.start.given(run),
+    start=lambda: stage.start.given(run, stage.dim),
   )
 
 

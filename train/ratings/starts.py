@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
+from train.errors import BadInput
 from train.fields import field
 from train.ratings.encoder import Encoder
 from train.ratings.pretrain import PretrainStage
@@ -24,8 +25,12 @@ class Start:
   scale: float = field(0.1, least=0)
   """What its vectors are multiplied by."""
 
-  def given(self, run: Run) -> Any:
-    """Arrays that `vectors` needs besides the target's graph, read on the host."""
+  def given(self, run: Run, dim: int) -> Any:
+    """Arrays that `vectors` needs besides the target's graph, read on the host.
+
+    Raises:
+      BadInput: its vectors have not `dim` dimensions.
+    """
     return ()
 
   def vectors(
@@ -51,6 +56,9 @@ class Untrained(Start):
   """What its vectors, of length 1, are multiplied by."""
   encoder: Encoder = field(Encoder())
 
+  def given(self, run, dim):
+    return _check(self.encoder, dim)
+
   def vectors(self, run, key, graph, dim, dtype, given):
     model, walk, keys = self.encoder.make(dtype), self.encoder.walk.make(), jax.random.split(key, 3)
     seen = pcrec.see(keys[0], graph, jnp.zeros(2, jnp.int32), walk, dtype=dtype)
@@ -70,9 +78,10 @@ class Encoded(Start):
     """The stage that trained the encoder."""
     return _loaded(self.run) if self.run else run.the(PretrainStage)
 
-  def given(self, run):
-    learned = self.done(run).learned
-    return {"params": learned.params, "batch_stats": learned.rest.stats}
+  def given(self, run, dim):
+    done = self.done(run)
+    _check(done.stage.encoder, dim)
+    return {"params": done.learned.params, "batch_stats": done.learned.rest.stats}
 
   def vectors(self, run, key, graph, dim, dtype, given):
     done = self.done(run)
@@ -86,13 +95,19 @@ class Carried(Encoded):
   Users get those of users and items those of items; the encoder never sees the target.
   """
 
-  def given(self, run):
+  def given(self, run, dim):
     shops = run.splits
-    return super().given(run), shops.source.graph, _of_same_rank(shops.source, shops.target)
+    return super().given(run, dim), shops.source.graph, _of_same_rank(shops.source, shops.target)
 
   def vectors(self, run, key, graph, dim, dtype, given):
     variables, source, nodes = given
     return super().vectors(run, key, source, dim, dtype, variables)[nodes]
+
+
+def _check(encoder: Encoder, dim: int) -> tuple:
+  if encoder.dim != dim:
+    raise BadInput(f"dim is {dim}, but the encoder's vectors have {encoder.dim}; set it to that")
+  return ()
 
 
 @functools.cache  # `vectors` is traced, where nothing can be loaded

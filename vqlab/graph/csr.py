@@ -118,10 +118,17 @@ def has_edge(graph: Graph, source: jax.Array, target: jax.Array) -> jax.Array:
     right = (indices[middle] < target) & (low < high)
     return jnp.where(right, middle + 1, low), jnp.where(right, high, middle)
 
-  # As often as the largest of these rows needs.
-  low, _ = jax.lax.while_loop(lambda state: jnp.any(state[0] < state[1]), halve, (begin, end))
+  low, _ = jax.lax.fori_loop(0, halvings(graph), lambda _, state: halve(state), (begin, end))
   found = indices[jnp.minimum(low, graph.num_edges - 1)]
   return (low < end) & (found == target)
+
+
+def halvings(graph: Graph) -> jax.Array:
+  """i32[]: how often the longest row must be halved until nothing is left to search.
+
+  Of the whole graph, not of the rows that are asked for: those may lie on other devices.
+  """
+  return 32 - jax.lax.clz(jnp.max(degrees(graph)))
 
 
 def bfs_distances(graph: Graph, seed: jax.Array, *, max_hops: int) -> jax.Array:

@@ -29,6 +29,11 @@ from vqlab.nn.norm import BatchNorm
 Norm = Callable[[jax.Array, str], jax.Array]  # (values, the layer's name) -> normalized
 
 
+def _dense(layer: nn.Module, features: int, name: str) -> nn.Dense:
+  """A matrix without a bias, which the norm that follows would take away."""
+  return nn.Dense(features, use_bias=False, name=name, param_dtype=layer.param_dtype)
+
+
 class GINConv(nn.Module):
   """An MLP of two layers of the sum of a node and its neighbours, GCC's with eps 0."""
 
@@ -37,7 +42,7 @@ class GINConv(nn.Module):
 
   @nn.compact
   def __call__(self, edges: Edges, h: jax.Array, norm: Norm) -> jax.Array:
-    dense = lambda name: nn.Dense(self.features, name=name, param_dtype=self.param_dtype)
+    dense = lambda name: _dense(self, self.features, name)
     return dense("out")(nn.relu(norm(dense("in")(h + edges.sum(h)), "inner")))
 
 
@@ -51,7 +56,7 @@ class GCNConv(nn.Module):
   def __call__(self, edges: Edges, h: jax.Array, norm: Norm) -> jax.Array:
     scale = jax.lax.rsqrt(edges.degrees(h.dtype) + 1)[..., None]
     h = scale * h
-    return nn.Dense(self.features, param_dtype=self.param_dtype)(scale * (h + edges.sum(h)))
+    return _dense(self, self.features, "out")(scale * (h + edges.sum(h)))
 
 
 class SAGEConv(nn.Module):
@@ -63,9 +68,7 @@ class SAGEConv(nn.Module):
   @nn.compact
   def __call__(self, edges: Edges, h: jax.Array, norm: Norm) -> jax.Array:
     mean = edges.sum(h) / jnp.maximum(edges.degrees(h.dtype), 1)[..., None]
-    own = nn.Dense(self.features, name="own", param_dtype=self.param_dtype)(h)
-    beside = nn.Dense(self.features, name="beside", use_bias=False, param_dtype=self.param_dtype)
-    return own + beside(mean)
+    return _dense(self, self.features, "own")(h) + _dense(self, self.features, "beside")(mean)
 
 
 class GATConv(nn.Module):
@@ -79,10 +82,9 @@ class GATConv(nn.Module):
   def __call__(self, edges: Edges, h: jax.Array, norm: Norm) -> jax.Array:
     if self.features % self.heads:
       raise ValueError(f"GATConv: {self.heads} heads do not divide {self.features} features")
-    dense = lambda n, name: nn.Dense(n, use_bias=False, name=name, param_dtype=self.param_dtype)
-    values = dense(self.features, "values")(h)
+    values = _dense(self, self.features, "values")(h)
     # A score is linear in the values of its head; taken of h, it is one product.
-    own, other = dense(self.heads, "own")(h), dense(self.heads, "other")(h)
+    own, other = (_dense(self, self.heads, name)(h) for name in ("own", "other"))
     out = edges.attend(own, other, values.reshape(*values.shape[:-1], -1, self.heads))
     return out.reshape(*out.shape[:-2], -1)
 

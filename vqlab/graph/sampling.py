@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vqlab.graph.csr import Graph
+from vqlab.graph.csr import Graph, halvings
 from vqlab.nn import checks
 
 
@@ -104,7 +104,7 @@ def negatives(
     right = (items[item] - (edges(middle) - edges(first)) <= mass) & (low < high)
     return jnp.where(right, middle + 1, low), jnp.where(right, high, middle)
 
-  low, _ = jax.lax.while_loop(lambda state: jnp.any(state[0] < state[1]), halve, (first, last))
+  low, _ = jax.lax.fori_loop(0, halvings(graph), lambda _, state: halve(state), (first, last))
   mass = mass + (edges(low) - edges(first))
   if by is None:
     drawn = mass.astype(jnp.int32)
