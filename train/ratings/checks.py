@@ -22,6 +22,7 @@ from train.ratings.shop import Shop
 from train.report import write_npz
 from train.task import Run, Work, reported
 
+CHECKS = ("popularity", "random", "item_knn")
 Figures = dict[str, np.ndarray]  # of each user, [M] by name, and `user`
 _CHUNK = 1024  # items whose similarities are computed at a time
 
@@ -71,11 +72,9 @@ class ChecksStage(Stage):
         keys(jax.random.key(seed), users)
       )
 
-    return {
-      "popularity": lambda users: jnp.broadcast_to(popularity, (len(users), shop.num_items)),
-      "random": chance,
-      "item_knn": lambda users: jnp.asarray((taken[users] @ similar).toarray()),
-    }
+    popular = lambda users: jnp.broadcast_to(popularity, (len(users), shop.num_items))
+    knn = lambda users: jnp.asarray((taken[users] @ similar).toarray())
+    return dict(zip(CHECKS, (popular, chance, knn), strict=True))
 
 
 def rows_of(shop: Shop) -> sparse.csr_array:
@@ -110,7 +109,7 @@ def similarities(taken: sparse.csr_array, neighbours: int) -> sparse.csr_array:
 
 def _opened(folder: pathlib.Path) -> dict[str, Figures]:
   """The figures of every user by the check."""
-  return {name: figures_in(folder / f"{name}.npz") for name in ("popularity", "random", "item_knn")}
+  return {name: figures_in(folder / f"{name}.npz") for name in CHECKS}
 
 
 def figures_in(path: pathlib.Path) -> Figures:

@@ -50,10 +50,10 @@ class Untrained(Start):
   """What its vectors, of length 1, are multiplied by."""
   encoder: Encoder = field(Encoder())
 
-  def vectors(self, run, key, graph, dim, dtype, given):
+  def vectors(self, run, key, graph, dim, dtype, given, nodes=None):
     model, walk, keys = self.encoder.make(dtype), self.encoder.walk.make(), jax.random.split(key, 3)
     seen = pcrec.see(keys[0], graph, jnp.zeros(2, jnp.int32), walk, dtype=dtype)
-    return _embedded(model, model.init(keys[1], *seen), graph, keys[2], walk)
+    return _embedded(model, model.init(keys[1], *seen), graph, keys[2], walk, nodes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,9 +77,9 @@ class Encoded(Start):
     learned = self.done(run).learned
     return {"params": learned.params, "batch_stats": learned.rest.stats}
 
-  def vectors(self, run, key, graph, dim, dtype, given):
+  def vectors(self, run, key, graph, dim, dtype, given, nodes=None):
     done = self.done(run)
-    return _embedded(done.model, given, graph, key, done.stage.encoder.walk.make())
+    return _embedded(done.model, given, graph, key, done.stage.encoder.walk.make(), nodes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,8 +98,9 @@ class Carried(Encoded):
     return super().vectors(run, key, source, dim, dtype, variables)[nodes]
 
 
-def _embedded(model, variables, g: Graph, key: jax.Array, walk: pcrec.Walk) -> jax.Array:
-  nodes = jnp.arange(g.num_nodes, dtype=jnp.int32)
+def _embedded(model, variables, g: Graph, key, walk: pcrec.Walk, nodes=None) -> jax.Array:
+  """f[M, D] of nodes i32[M]; None: all."""
+  nodes = jnp.arange(g.num_nodes, dtype=jnp.int32) if nodes is None else nodes
   return pcrec.node_embeddings(model, variables, g, nodes, key, walk=walk)
 
 
