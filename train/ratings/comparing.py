@@ -46,7 +46,7 @@ def compare(verb: Compare) -> None:
   lines = compared([read(name) for name in dict.fromkeys(verb.runs)], verb.figures)
   columns = ["arm", "seeds", "figure", "mean"]
   if len(lines) > 1:
-    columns += [f"less {lines[0].arm}'s", "95 % interval"]
+    columns += ["difference", "95 % interval"]
   rows = []
   for line in lines:
     head = [line.arm, str(line.seeds)]
@@ -58,7 +58,8 @@ def compare(verb: Compare) -> None:
     for row in (columns, ["---"] * len(columns), *rows):
       console.print(f"| {' | '.join(row)} |", markup=False)
     return
-  found = table("means over users and seeds", *columns)
+  of = f"; differences to {lines[0].arm}" if len(lines) > 1 else ""
+  found = table(f"means over users and seeds{of}", *columns)
   for row in rows:
     found.add_row(*map(Text, row))
   console.print(found)
