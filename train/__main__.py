@@ -29,6 +29,8 @@ usage: python -m train VERB ...
   import NAME FILE --workdir DIR
                                 published weights of a network for clips, as a run that is done
   models [NAME ...]             the networks for clips: sizes, costs, whose weights are read
+  recommend DIR --user ID       items for a user, a newcomer (--user_items), or --all in a file
+  compare DIR DIR ...           runs of recommenders, user by user, with intervals
 
 `python -m train VERB --help` says more of each.
 

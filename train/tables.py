@@ -31,7 +31,24 @@ _FIGURES = {  # what a figure is called, and how it is written
   "content_kl": ("KL of the content", "{:.2f} nats a group"),
   "style_kl": ("KL of the style", "{:.2f} nats an image"),
   "content_variance": ("variance of the content of k images", "{:.3f}"),
+  "contrast": ("InfoNCE of held-out nodes", "{:.4f} nats"),
+  "matched": ("held-out nodes told from the others of a batch", "{:.1%}"),
+  "recall": ("recall", "{:.4f}"),
+  "ndcg": ("NDCG", "{:.4f}"),
+  "hr": ("hit rate", "{:.4f}"),
+  "mrr": ("reciprocal rank of the first hit", "{:.4f}"),
 }
+_OF_NODES = {"probe_degree": "degree", "probe_core": "core number"}
+_FIGURES |= {
+  f"{name}{end}": (f"{label} by a linear probe of {by}", "{:.1%}")
+  for name, label in _OF_NODES.items()
+  for end, by in (("", "the encoder"), ("_untrained", "an untrained encoder"))
+}
+_FIGURES |= {
+  f"{name}_majority": (f"{label}, the most frequent one always", "{:.1%}")
+  for name, label in _OF_NODES.items()
+}
+_CHECKS = {"popularity": "popularity", "random": "random scores", "item_knn": "item-kNN"}
 _OF_PROBES = {
   "content_alone": ("class by each image's content (strategy 1)", "{:.1%}"),
   "content": ("class by k images' content (strategy 2)", "{:.1%}"),
@@ -58,13 +75,15 @@ def figures_table(title: str) -> Table:
 
 def add_figures(to: Table, stage: str, figures: dict[str, float]) -> None:
   """A line a figure. Those of a level have its name at their end; those named figure@k=1,
-  figure@k=2, ... stand in one line."""
+  figure@k=2, ... stand in one line, as do figure@5, figure@10, ..., by their numbers."""
   series: dict[str, list[tuple[str, float]]] = {}
   for key, value in figures.items():
     name, _, at = key.partition("@")
     series.setdefault(name, []).append((at, value))
   for i, (name, values) in enumerate(series.items()):
     title, text = _titled(name)
+    if values[0][0].isdecimal():
+      values = [(f"k={k}", value) for k, value in sorted((int(at), v) for at, v in values)]
     if values[0][0]:
       letter = values[0][0].partition("=")[0]
       title += f"; {letter} = " + ", ".join(at.partition("=")[2] for at, _ in values)
@@ -79,6 +98,13 @@ def _titled(name: str) -> tuple[str, str]:
     return f"top-{k} ({clips} clips x {crops}, {scores})", "{:.1%}"
   if name in _FIGURES:
     return _FIGURES[name]
+  for check, by in _CHECKS.items():
+    if name.startswith(f"{check}_"):
+      title, text = _titled(name.removeprefix(f"{check}_"))
+      return f"{by}: {title}", text
+  if base == "sampled":
+    title, text = _titled(level)
+    return f"{title} among drawn negatives", text
   if base in _FIGURES:
     title, text = _FIGURES[base]
     return f"{title}, {level}", text

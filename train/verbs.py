@@ -11,6 +11,7 @@ from train.cli import OfRun, Verb
 from train.config import Experiment
 from train.errors import BadInput
 from train.images.verbs import Inpaint, Reconstruct, Sample, Score, Swap, Upsample
+from train.ratings.verbs import Compare, Recommend
 from train.video.verbs import Import, Models, Predict, Reencode
 from train.workdir import Workdir
 
@@ -92,4 +93,6 @@ VERBS: dict[str, type[Verb]] = {
   "reencode": Reencode,
   "import": Import,
   "models": Models,
+  "recommend": Recommend,
+  "compare": Compare,
 }

@@ -59,10 +59,10 @@ class Untrained(Start):
   def given(self, run, dim):
     return _check(self.encoder, dim)
 
-  def vectors(self, run, key, graph, dim, dtype, given):
+  def vectors(self, run, key, graph, dim, dtype, given, nodes=None):
     model, walk, keys = self.encoder.make(dtype), self.encoder.walk.make(), jax.random.split(key, 3)
     seen = pcrec.see(keys[0], graph, jnp.zeros(2, jnp.int32), walk, dtype=dtype)
-    return _embedded(model, model.init(keys[1], *seen), graph, keys[2], walk)
+    return _embedded(model, model.init(keys[1], *seen), graph, keys[2], walk, nodes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,9 +83,9 @@ class Encoded(Start):
     _check(done.stage.encoder, dim)
     return {"params": done.learned.params, "batch_stats": done.learned.rest.stats}
 
-  def vectors(self, run, key, graph, dim, dtype, given):
+  def vectors(self, run, key, graph, dim, dtype, given, nodes=None):
     done = self.done(run)
-    return _embedded(done.model, given, graph, key, done.stage.encoder.walk.make())
+    return _embedded(done.model, given, graph, key, done.stage.encoder.walk.make(), nodes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,8 +117,9 @@ def _loaded(folder: str) -> Finished:
   return load(folder).the(PretrainStage)
 
 
-def _embedded(model, variables, g: Graph, key: jax.Array, walk: pcrec.Walk) -> jax.Array:
-  nodes = jnp.arange(g.num_nodes, dtype=jnp.int32)
+def _embedded(model, variables, g: Graph, key, walk: pcrec.Walk, nodes=None) -> jax.Array:
+  """f[M, D] of nodes i32[M]; None: all."""
+  nodes = jnp.arange(g.num_nodes, dtype=jnp.int32) if nodes is None else nodes
   return pcrec.node_embeddings(model, variables, g, nodes, key, walk=walk)
 
 

@@ -1,6 +1,7 @@
 """Figures of merit as sums that merge over batches and devices, finalized once."""
 
 from vqlab.metrics.accuracy import accuracy
+from vqlab.metrics.bootstrap import Difference, paired_difference
 from vqlab.metrics.codes import code_counts, perplexity, unigram_entropy, usage
 from vqlab.metrics.frechet import (
   FeatureSums,
@@ -19,6 +20,7 @@ from vqlab.metrics.sums import Total, across, mean, merge, total
 
 __all__ = [
   "ClassSums",
+  "Difference",
   "FeatureSums",
   "Frechet",
   "InceptionScore",
@@ -37,6 +39,7 @@ __all__ = [
   "merge",
   "moments",
   "negative_log_likelihood",
+  "paired_difference",
   "perplexity",
   "precision_recall",
   "psnr",

@@ -1,10 +1,22 @@
-"""What tests of ratings share: where shops are kept, files as they are written, refusals."""
+"""What tests of ratings share: where shops are kept, files as written, refusals, finished runs."""
 
+import dataclasses
 import gzip
 
+import jax
 import pytest
 
+from train import run
+from train.config import Experiment, Log, Parallel
 from train.errors import BadInput
+from train.optimizer import Adam
+from train.ratings.checks import ChecksStage
+from train.ratings.encoder import Encoder, Walk
+from train.ratings.factors import FactorStage
+from train.ratings.judging import Judge
+from train.ratings.pretrain import PretrainStage
+from train.ratings.sources import Market
+from train.ratings.starts import Encoded
 
 
 @pytest.fixture(autouse=True)
@@ -39,3 +51,49 @@ def refused(source, message, datasets=None):
   assert "\n" not in str(raised.value)
   if datasets is not None:
     assert not (datasets / "ratings").exists()
+
+
+ENCODER = Encoder(
+  layers=2, hidden=16, dim=16, walk=Walk(steps=32, restart=0.5, max_nodes=16, eigenvectors=8)
+)
+FACTORS = FactorStage(
+  steps=200,
+  batch_size=1024,
+  eval_batch_size=360,
+  eval_every=100,
+  checkpoint_every=100,
+  dim=16,
+  penalty=1e-3,
+  optimizer=Adam(learning_rate=1e-2),
+  judge=Judge(ks=(5, 20), negatives=20),
+)
+
+
+def fitted(folder, name, **stages):
+  """The folder of a run in a market made up that is done. Read it, never write to it."""
+  one = {"log": Log(every=1000), "parallel": Parallel(devices=1)}
+  experiment = Experiment(name=name, data=Market(), stages=stages, **one)
+  with jax.numpy_dtype_promotion("standard"):  # as Optax needs it
+    run.fit(experiment, folder)
+  return folder
+
+
+@pytest.fixture(scope="session")
+def market_run(tmp_path_factory):
+  """An encoder, hardly trained, vectors that begin as its, and checks, in a market made up."""
+  return fitted(
+    tmp_path_factory.mktemp("runs") / "encoded",
+    "encoded",
+    pretrain=PretrainStage(
+      steps=8, batch_size=64, eval_batch_size=256, queue=256, encoder=ENCODER, probe_nodes=0
+    ),
+    factors=dataclasses.replace(FACTORS, start=Encoded(scale=2.0)),
+    checks=ChecksStage(judge=FACTORS.judge),
+  )
+
+
+@pytest.fixture(scope="session")
+def layered_run(tmp_path_factory):
+  """LightGCN's vectors in the same market."""
+  stage = dataclasses.replace(FACTORS, layers=2)
+  return fitted(tmp_path_factory.mktemp("runs") / "layered", "layered", factors=stage)
