@@ -4,6 +4,8 @@ import os
 import pathlib
 
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
+# Threads of XLA's pool: see `train.parallel.all_devices`.
+os.environ.setdefault("NPROC", "10")
 # Tests run side by side: threads of a pool would spin for each other's cores, and most of the time
 # of fitting a regression would go there.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -48,6 +48,11 @@ def join(config: Parallel) -> None:
 
 def all_devices() -> list[jax.Device]:
   """Those of all processes; raises BadInput where $JAX_PLATFORMS asks for what is not there."""
+  # LAPACK's kernels wait for a thread of XLA's pool. Virtual devices, all of which may wait in such
+  # a thread, need more of them than there are cores.
+  virtual = int(jax.config.jax_num_cpu_devices)
+  if virtual > 1:
+    os.environ.setdefault("NPROC", str(virtual + (os.cpu_count() or 1)))
   try:
     return jax.devices()
   except (RuntimeError, AssertionError) as error:  # JAX asserts that a GPU is found

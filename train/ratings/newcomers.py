@@ -70,7 +70,7 @@ def _start(run: Run, stage: FactorStage, seen: Graph, user: int) -> jax.Array:
   if type(start) in (Encoded, Untrained):
     of = functools.partial(start.vectors, run, dim=stage.dim, dtype=dtype)
     nodes = jnp.asarray([user], jnp.int32)
-    found = jax.jit(of)(key, seen, given=start.given(run), nodes=nodes)[0]
+    found = jax.jit(of)(key, seen, given=start.given(run, stage.dim), nodes=nodes)[0]
   else:
     found = jax.random.normal(key, (stage.dim,), dtype)
   return (start.scale * found).astype(dtype)

@@ -106,12 +106,17 @@ def _task(stage: PretrainStage, run: Run) -> Task:
   walk, dtype = stage.encoder.walk.make(), jnp.dtype(stage.param_dtype)
   contrast = {"temperature": stage.temperature}
 
-  def see(keys: jax.Array, graph: Graph, seeds: jax.Array):
-    return pcrec.see(keys, graph, seeds, walk, dtype=dtype)
+  def views(key: jax.Array, graph: Graph, batch: Batch):
+    """Two of each seed, by walks of their own."""
+    keys = jax.vmap(lambda key: jax.random.split(key, 2))(learn.keys_of(key, batch))
+    # Side by side, so that devices keep their own; and seen at once, as one batch of matrices.
+    both = pcrec.see(keys.ravel(), graph, jnp.repeat(batch["seed"], 2), walk, dtype=dtype)
+    return [jax.tree.map(lambda x, i=i: x[i::2], both) for i in range(2)]
 
   def init(key: jax.Array, graph: Graph) -> State:
     keys = jax.random.split(key, 3)
-    made = model.init(keys[0], *see(keys[1], graph, jnp.zeros(2, jnp.int32)))
+    seen = pcrec.see(keys[1], graph, jnp.zeros(2, jnp.int32), walk, dtype=dtype)
+    made = model.init(keys[0], *seen)
     params, stats = made["params"], made["batch_stats"]
     if stage.objective == "in_batch":
       return learn.initial(optimizer, params, Rest(stats, (), (), ()))
@@ -121,13 +126,12 @@ def _task(stage: PretrainStage, run: Run) -> Task:
 
   def loss(params, rest, graph, batch, key, *, axis_name):
     seeds, rows = batch["seed"], batch["index"]
-    keys = jax.vmap(lambda key: jax.random.split(key, 2))(learn.keys_of(key, batch))
-    views = [see(keys[:, i], graph, seeds) for i in range(2)]
+    seen = views(key, graph, batch)
 
     def encode(params, stats, view: int):
       return model.apply(
         {"params": params, "batch_stats": stats},
-        *views[view],
+        *seen[view],
         train=True,
         axis_name=axis_name,
         rows=rows,
@@ -157,9 +161,8 @@ def _task(stage: PretrainStage, run: Run) -> Task:
 
   def evaluate(learned: Learned, graph: Graph, batch: Batch) -> Sums:
     variables = {"params": learned.params, "batch_stats": learned.rest.stats}
-    keys = jax.vmap(lambda key: jax.random.split(key, 2))(learn.keys_of(jax.random.key(0), batch))
     query, other = (
-      model.apply(variables, *see(keys[:, i], graph, batch["seed"])) for i in range(2)
+      model.apply(variables, *seen) for seen in views(jax.random.key(0), graph, batch)
     )
     counts = batch["mask"]
     where = counts & (batch["seed"] != batch["seed"][:, None])

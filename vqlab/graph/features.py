@@ -57,7 +57,7 @@ def spectral_positions(
   normalized = scale[..., :, None] * edges * scale[..., None, :]
   # All eigenvalues lie in [-1, 1]: those of -2 are of places without a node, and come last.
   beyond = jnp.where(mask, 0, -2).astype(dtype)
-  vectors = _eigenvectors(normalized + beyond[..., None] * jnp.eye(n, dtype=dtype))
+  _, vectors = jnp.linalg.eigh(normalized + beyond[..., None] * jnp.eye(n, dtype=dtype))
   vectors = vectors[..., ::-1][..., :eigenvectors]
   largest = jnp.argmax(jnp.abs(vectors), axis=-2, keepdims=True)
   vectors *= jnp.where(jnp.take_along_axis(vectors, largest, axis=-2) < 0, -1, 1).astype(dtype)
@@ -67,14 +67,3 @@ def spectral_positions(
   length = jnp.sqrt(jnp.sum(jnp.square(vectors), axis=-1, keepdims=True))
   vectors /= jnp.where(length > 0, length, 1)
   return jnp.pad(vectors, (*((0, 0),) * (vectors.ndim - 1), (0, eigenvectors - vectors.shape[-1])))
-
-
-def _eigenvectors(symmetric: jax.Array) -> jax.Array:
-  """f[..., n, n]: the columns, by ascending eigenvalue."""
-  of = lambda x: jnp.linalg.eigh(x)[1]
-
-  def one_by_one(x: jax.Array) -> jax.Array:
-    # On CPUs a batch waits for threads, in each of which a virtual device may be waiting as well.
-    return jax.lax.map(of, x.reshape(-1, *x.shape[-2:])).reshape(x.shape)
-
-  return jax.lax.platform_dependent(symmetric, cpu=one_by_one, default=of)
