@@ -60,7 +60,8 @@ def from_edges(
   keys = source * num_nodes + target
   if not directed:
     keys = np.concatenate([keys, target * num_nodes + source])
-  keys = np.unique(keys)
+  keys.sort()  # np.unique would fill a hash table with them before, for many times as long
+  keys = keys[np.append(True, keys[1:] != keys[:-1])[: len(keys)]]
   if keys.size >= 2**31:
     raise ValueError(f"from_edges: {keys.size:,} edges; a graph may have 2^31 - 1")
   rows, indices = np.divmod(keys, num_nodes)
