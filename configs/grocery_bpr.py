@@ -11,6 +11,7 @@ from train.optimizer import Adam
 from train.ratings.factors import FactorStage
 from train.ratings.judging import Judge
 from train.ratings.sources import Table
+from train.ratings.starts import Normal
 
 
 def get_config() -> Experiment:
@@ -19,12 +20,13 @@ def get_config() -> Experiment:
     data=Table(path="data/amazon_grocery"),
     stages={
       "factors": FactorStage(
-        steps=3000,
+        steps=8000,
         batch_size=2048,
         eval_batch_size=256,
-        eval_every=250,
-        checkpoint_every=1000,
-        penalty=1e-4,
+        eval_every=500,
+        checkpoint_every=2000,
+        start=Normal(scale=0.01),
+        penalty=0.06,
         optimizer=Adam(learning_rate=1e-3),
         judge=Judge(negatives=99),
       ),

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from scipy import stats
 
 from vqlab import metrics
 
@@ -92,6 +93,14 @@ def test_one_held_out_among_negatives():
   np.testing.assert_array_equal(figures["hr@1"], [0, 1, 0, 0])
   np.testing.assert_allclose(figures["ndcg@3"], [0.5, 1, 1 / np.log2(3), 0], rtol=1e-6)
   np.testing.assert_allclose(figures["mrr@3"], [1 / 3, 1, 1 / 2, 0], rtol=1e-6)
+
+
+def test_equal_scores_are_ordered_by_chance():
+  keys = jax.random.split(jax.random.key(0), 4000)
+  negatives = jnp.broadcast_to(jnp.array([2.0, 1, 1, jnp.nan, 0]), (4000, 5))
+  ranks = metrics.rank_among(jnp.ones(4000), negatives, keys=keys)
+  counts = np.bincount(ranks, minlength=6)
+  assert counts[[0, 1, 5]].sum() == 0 and stats.chisquare(counts[2:5]).pvalue > 1e-3
 
 
 def test_the_rank_gives_what_the_whole_order_gives():

@@ -41,13 +41,13 @@ class ChecksStage(Stage):
     def work(folder: pathlib.Path, stop: Callable[[], bool]) -> None:
       shop = run.splits.target
       known, examples = judging.known(shop), reported(shop.examples())
-      per_user = jax.jit(self.judge.per_user, static_argnums=3)
+      per_user = jax.jit(self.judge.per_user, static_argnums=(3, 4))
       for name, scores_of in self.scorers(shop, run.config.seed).items():
         if stop():
           raise Preempted("the checks stopped between two of them")
         if jax.process_index() == 0:
           of_batch = lambda x, scores_of=scores_of: per_user(
-            scores_of(x["user"]), x, known, shop.num_users
+            scores_of(x["user"]), x, known, shop.num_users, run.config.seed
           )
           found = judging.of_all_users(examples, self.batch_size, of_batch)
           write_npz(folder / f"{name}.npz", **found)

@@ -144,7 +144,7 @@ def _task(stage: FactorStage, run: Run) -> Task:
 
   def per_user(learned: Vectors, context: Context, batch: Batch) -> dict[str, jax.Array]:
     scores = learned.user[batch["user"]] @ learned.item.T
-    return stage.judge.per_user(scores, batch, context.known, users)
+    return stage.judge.per_user(scores, batch, context.known, users, run.config.seed)
 
   def evaluate(learned: Vectors, context: Context, batch: Batch) -> dict[str, metrics.Total]:
     return judging.totals(per_user(learned, context, batch), batch)

@@ -35,29 +35,31 @@ class Judge:
   ks: tuple[int, ...] = field((5, 10, 20), least=1)
   """Lengths of the list of recommended items that are judged."""
   negatives: int = field(0, least=0)
-  """Also the rank of the first held-out item among so many that its user never took, the same at
-  every evaluation (99 in many papers): figures named sampled_...; 0: not."""
+  """Also the rank of the first held-out item among so many that its user never took (99 in many
+  papers), drawn by the experiment's seed: figures named sampled_...; 0: not."""
 
   def per_user(
-    self, scores: jax.Array, batch: Batch, known: Known, num_users: int
+    self, scores: jax.Array, batch: Batch, known: Known, num_users: int, seed: int
   ) -> dict[str, jax.Array]:
     """f[B] by name, of scores f[B, I].
 
     Args:
       batch: as `Users` reads it.
       num_users: of the shop.
+      seed: of the negatives that are drawn: those of a user are the same at every evaluation.
     """
     seen = {"num_users": num_users, "k": min(max(self.ks), scores.shape[1])}
     items, _ = graph.rank(batch["user"], scores, known.train, also=batch["known"], **seen)
     ks = [k for k in self.ks if k <= seen["k"]]
     figures = metrics.ranking(items, batch["held_out"], ks=ks)
     if self.negatives:
-      keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.key(99), batch["user"])
+      keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.key(seed), batch["user"])
+      keys, ties = jax.vmap(lambda key: jax.random.split(key, 2), out_axes=1)(keys)
       drawn = graph.negatives(
         keys, known.every, batch["user"], num_users=num_users, count=self.negatives
       )
       of = lambda items: jnp.take_along_axis(scores, items, axis=1)
-      rank = metrics.rank_among(of(batch["held_out"][:, :1])[:, 0], of(drawn))
+      rank = metrics.rank_among(of(batch["held_out"][:, :1])[:, 0], of(drawn), keys=ties)
       sampled = metrics.ranking_of_one(rank, ks=ks)
       figures |= {f"sampled_{name}": each for name, each in sampled.items()}
     return figures

@@ -58,7 +58,7 @@ def node_embeddings(
   *,
   walk: Walk = DEFAULT_WALK,
   views: int = 2,
-  chunk: int = 256,
+  chunk: int = 64,
 ) -> jax.Array:
   """f[M, D]: the mean of the vectors of a few views of each node, as GCC embeds.
 

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vqlab.graph.csr import Graph, has_edge
+from vqlab.graph.csr import Graph, has_edge, sources
 from vqlab.nn import checks
 
 
@@ -149,19 +149,25 @@ def subgraphs_on_host(
 ) -> Subgraphs:
   """`walk_subgraphs` in NumPy, of the same law; arrays of the host."""
   trace = walks_on_host(rng, graph, seeds, steps=steps, restart=restart)
-  graph = Graph(*map(np.asarray, graph))
+  order = np.argsort(trace, axis=1, kind="stable")
+  ordered = np.take_along_axis(trace, order, axis=1)
+  visited = np.ones(trace.shape, bool)  # for the first time
+  np.put_along_axis(visited, order[:, 1:], ordered[:, 1:] != ordered[:, :-1], axis=1)
+  place = np.cumsum(visited, axis=1) - 1
+  b, step = np.nonzero(visited & (place < max_nodes))
   nodes = np.full((len(trace), max_nodes), -1, np.int32)
+  nodes[b, place[b, step]] = trace[b, step]
+
+  known = np.asarray(sources(graph), np.int64) * graph.num_nodes + np.asarray(graph.indices)
+  first, second = np.triu_indices(max_nodes, 1)
+  b, pair = np.nonzero(nodes[:, second] >= 0)  # then there is the first as well
+  i, j = first[pair], second[pair]
+  asked = nodes[b, i].astype(np.int64) * graph.num_nodes + nodes[b, j]
+  found = np.zeros(len(asked), bool)
+  if len(known):
+    found = known[np.minimum(np.searchsorted(known, asked), len(known) - 1)] == asked
   adjacency = np.zeros((len(trace), max_nodes, max_nodes), bool)
-  for b, walk in enumerate(trace):
-    visited, first = np.unique(walk, return_index=True)
-    visited = visited[np.argsort(first)][:max_nodes]
-    nodes[b, : len(visited)] = visited
-    place = {node: i for i, node in enumerate(visited.tolist())}
-    for i, node in enumerate(visited):
-      row = graph.indices[graph.indptr[node] : graph.indptr[node + 1]]
-      beside = row if len(row) < 8 * len(visited) else visited[np.isin(visited, row)]
-      adjacency[b, i, [place[v] for v in beside.tolist() if v in place]] = True
-      adjacency[b, i, i] = False
+  adjacency[b, i, j] = adjacency[b, j, i] = found
   sub = Subgraphs(nodes, adjacency)
   return sub if max_hops is None else Subgraphs(*map(np.asarray, within(sub, max_hops)))
 

@@ -111,11 +111,17 @@ def ranking(
   return figures
 
 
-def rank_among(positive: jax.Array, negatives: jax.Array) -> jax.Array:
-  """How many negatives are not below the positive: 0 where it is the best. [B], [B, N] -> i32[B].
+def rank_among(
+  positive: jax.Array, negatives: jax.Array, *, keys: jax.Array | None = None
+) -> jax.Array:
+  """How many negatives are ahead of the positive: 0 where it is the best. [B], [B, N] -> i32[B].
 
-  Equal scores count against the positive, as in ReChorus, so that constant scores earn nothing;
-  so does NaN.
+  NaN counts against the positive.
+
+  Args:
+    keys: keys[B], by which the positive gets a place among negatives of its score, all alike, so
+      that constant scores earn what chance does. None: equal scores count against it, as in
+      ReChorus.
 
   Raises:
     ValueError: the shapes do not agree.
@@ -125,8 +131,12 @@ def rank_among(positive: jax.Array, negatives: jax.Array) -> jax.Array:
       f"rank_among: scores of positives {list(positive.shape)} and of negatives "
       f"{list(negatives.shape)} must be [users] and [users, negatives]"
     )
-  positive, negatives = jnp.asarray(positive), jnp.asarray(negatives)
-  return jnp.sum(~(negatives < positive[..., None]), axis=-1, dtype=jnp.int32)
+  ahead = jnp.sum(~(negatives <= positive[..., None]), axis=-1, dtype=jnp.int32)
+  equal = jnp.sum(negatives == positive[..., None], axis=-1, dtype=jnp.int32)
+  if keys is None:
+    return ahead + equal
+  draw = lambda key, count: jax.random.randint(key, (), 0, count, jnp.int32)
+  return ahead + jax.vmap(draw)(keys, equal + 1)
 
 
 def ranking_of_one(rank: jax.Array, *, ks: Sequence[int] = (5, 10)) -> dict[str, jax.Array]:

@@ -37,8 +37,8 @@ def judged(shop, users, scores, ks):
   examples, known = reported(shop.examples()), judging.known(shop)
   places = np.searchsorted(examples.users, users)
   batch = examples.read(places, None)
-  judge = jax.jit(Judge(ks=ks).per_user, static_argnums=3)
-  return judge(jnp.asarray(scores), batch, known, shop.num_users)
+  judge = jax.jit(Judge(ks=ks).per_user, static_argnums=(3, 4))
+  return judge(jnp.asarray(scores), batch, known, shop.num_users, 0)
 
 
 def same(ours, theirs):
@@ -130,12 +130,13 @@ def test_grocery(shared_data):
   shop = Table(path=str(shared_data / "amazon_grocery")).open().target
   examples, known, stage = reported(shop.examples()), judging.known(shop), ChecksStage()
   scorers = stage.scorers(shop, seed=0)
-  per_user = jax.jit(Judge(ks=(5,), negatives=99).per_user, static_argnums=3)
-  of_batch = lambda x: per_user(scorers["popularity"](x["user"]), x, known, shop.num_users)
+  per_user = jax.jit(Judge(ks=(5,), negatives=99).per_user, static_argnums=(3, 4))
+  of_batch = lambda x: per_user(scorers["popularity"](x["user"]), x, known, shop.num_users, 0)
   found = judging.of_all_users(examples, 256, of_batch)
-  # Over draws of the 99: 0.2018 and 0.1288, with deviations of 0.0016 and 0.0008.
-  assert abs(found["sampled_hr@5"].mean() - 0.2018) < 0.005
-  assert abs(found["sampled_ndcg@5"].mean() - 0.1288) < 0.003
+  # The bands of its authors' and others' runs; over draws of the 99 there are deviations of 0.0016
+  # and 0.0008.
+  assert 0.201 < found["sampled_hr@5"].mean() < 0.207
+  assert 0.128 < found["sampled_ndcg@5"].mean() < 0.131
   users = examples.users[::100]
   for name, scores_of in scorers.items():
     scores = np.asarray(scores_of(users))
