@@ -22,7 +22,6 @@ def get_config() -> Experiment:
       "factors": FactorStage(
         steps=8000,
         batch_size=2048,
-        eval_batch_size=256,
         eval_every=500,
         checkpoint_every=2000,
         start=Normal(scale=0.01),

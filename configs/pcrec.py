@@ -51,7 +51,6 @@ def factorisation(**fields: Any) -> FactorStage:
   shared = {
     "steps": 4000,
     "batch_size": 2048,
-    "eval_batch_size": 256,
     "eval_every": 400,
     "checkpoint_every": 2000,
     "penalty": 0.03,

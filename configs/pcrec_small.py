@@ -35,7 +35,6 @@ def get_config() -> Experiment:
       "factors": FactorStage(
         steps=600,
         batch_size=1024,
-        eval_batch_size=256,
         eval_every=50,
         checkpoint_every=200,
         start=Encoded(scale=3.0),

@@ -44,6 +44,8 @@ class Context(NamedTuple):
 class FactorStage(TrainingStage):
   """Vectors, what they begin as, how they are trained, and how they are judged."""
 
+  eval_batch_size: int = field(256, least=0, most=2**31 - 1, may_vary=True)
+  """Users ranked at once, over all devices, by scores of all items each; 0: batch_size."""
   dim: int = field(64, least=1)
   """Dimensions of the vectors."""
   layers: int = field(0, least=0)
@@ -162,7 +164,7 @@ def _task(stage: FactorStage, run: Run) -> Task:
     step=learn.step_of(loss, optimizer, accumulate=stage.accumulate),
     evaluate=evaluate,
     figures=judging.means,
-    best=f"+ndcg@{min(max(stage.judge.ks), shop.num_items)}",
+    best=f"+ndcg@{stage.judge.lengths(shop.num_items)[-1]}",
     examples=lambda: _examples(stage, shop),
     spec={"user": jax.ShapeDtypeStruct((), np.int32)}
     | ({"item": jax.ShapeDtypeStruct((), np.int32)} if stage.sample == "interaction" else {}),

@@ -38,6 +38,10 @@ class Judge:
   """Also the rank of the first held-out item among so many that its user never took (99 in many
   papers), drawn by the experiment's seed: figures named sampled_...; 0: not."""
 
+  def lengths(self, num_items: int) -> tuple[int, ...]:
+    """`ks`, none longer than all items."""
+    return tuple(dict.fromkeys(min(k, num_items) for k in sorted(self.ks)))
+
   def per_user(
     self, scores: jax.Array, batch: Batch, known: Known, num_users: int, seed: int
   ) -> dict[str, jax.Array]:
@@ -48,9 +52,9 @@ class Judge:
       num_users: of the shop.
       seed: of the negatives that are drawn: those of a user are the same at every evaluation.
     """
-    seen = {"num_users": num_users, "k": min(max(self.ks), scores.shape[1])}
+    ks = self.lengths(scores.shape[1])
+    seen = {"num_users": num_users, "k": ks[-1]}
     items, _ = graph.rank(batch["user"], scores, known.train, also=batch["known"], **seen)
-    ks = [k for k in self.ks if k <= seen["k"]]
     figures = metrics.ranking(items, batch["held_out"], ks=ks)
     if self.negatives:
       keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.key(seed), batch["user"])
