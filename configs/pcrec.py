@@ -25,7 +25,7 @@ from train.ratings.pretrain import PretrainStage
 from train.ratings.sources import Inter, Table, TwoShops
 from train.ratings.starts import Encoded
 
-SCALE = 0.1  # of the encoder's vectors, whose length is 1, at the start
+SCALE = 0.1  # of the encoder's vectors, whose length is 1 at most, at the start
 
 
 def encoder(hops: int = 2) -> Encoder:

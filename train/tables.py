@@ -2,6 +2,7 @@
 
 import re
 
+from rich.markup import escape
 from rich.table import Table
 
 _FIGURES = {  # what a figure is called, and how it is written
@@ -66,7 +67,7 @@ _FIGURES |= {
 
 
 def table(title: str, *columns: str) -> Table:
-  return Table(*columns, title=title, title_justify="left")
+  return Table(*columns, title=escape(title), title_justify="left")
 
 
 def figures_table(title: str) -> Table:

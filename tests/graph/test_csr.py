@@ -100,5 +100,8 @@ def test_what_is_no_graph(args, message):
 def test_interactions_out_of_range_are_named():
   with pytest.raises(ValueError, match=r"users run from 0 to 5; they must be in \[0, 5\)"):
     graph.from_interactions(np.array([0, 5]), np.array([0, 0]), 5, 3)
+  with pytest.raises(ValueError, match="items holds float64; it must hold integers"):
+    graph.from_interactions(np.array([0, 1]), np.array([0.7, 1]), 5, 3)
+  assert graph.k_core(np.array([]), np.array([]), user_core=2).shape == (0,)
   with pytest.raises(ValueError, match=r"items run from 0 to 3; they must be in \[0, 3\)"):
     graph.from_interactions(np.array([0, 1]), np.array([0, 3]), 5, 3)

@@ -60,6 +60,19 @@ def test_a_node_without_neighbours_is_not_left():
   np.testing.assert_array_equal(sub.nodes, [[alone[0], -1, -1, -1]] * 3)
 
 
+def test_a_graph_without_edges():
+  g = graph.from_edges(np.zeros(0, int), np.zeros(0, int), 3)
+  seeds = np.arange(3, dtype=np.int32)
+  assert (on_device(g, seeds, 5) == seeds[:, None]).all()
+  assert (on_host(g, seeds, 5) == seeds[:, None]).all()
+  for sub in (
+    graph.walk_subgraphs(jax.random.key(0), g, jnp.asarray(seeds), steps=5, max_nodes=2),
+    graph.subgraphs_on_host(np.random.default_rng(0), g, seeds, steps=5, max_nodes=2),
+  ):
+    np.testing.assert_array_equal(sub.nodes, [[0, -1], [1, -1], [2, -1]])
+    assert not np.asarray(sub.adjacency).any()
+
+
 def test_a_walk_depends_on_its_own_key_alone():
   g, _ = drawn()
   keys, seeds = jax.random.split(jax.random.key(3), 6), jnp.arange(6, dtype=jnp.int32)

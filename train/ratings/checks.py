@@ -40,7 +40,7 @@ class ChecksStage(Stage):
   def make(self, run: Run) -> Work:
     def work(folder: pathlib.Path, stop: Callable[[], bool]) -> None:
       shop = run.splits.target
-      known, examples = judging.known(shop), reported(shop.examples())
+      known, examples = jax.device_put(judging.known(shop)), reported(shop.examples())
       per_user = jax.jit(self.judge.per_user, static_argnums=(3, 4))
       for name, scores_of in self.scorers(shop, run.config.seed).items():
         if stop():

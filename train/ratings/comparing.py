@@ -150,7 +150,8 @@ def _check_arm(run: Found, before: list[Found]) -> None:
     if changed := [x for x in fields.changes(other.config, run.config) if x[:5] != "seed:"]:
       raise BadInput(
         f"{other.name} and {run.name} are both called {run.arm!r} but differ in more than the seed "
-        f"({'; '.join(changed)}); give one another --name when it is fitted"
+        f"({'; '.join(changed)}); compare them one by one with a third, or give one another --name "
+        "when it is fitted"
       )
     if other.config.seed == run.config.seed:
       raise BadInput(f"{other.name} and {run.name} are both of {run.arm!r}, seed {run.config.seed}")

@@ -47,7 +47,7 @@ class Encoder:
   hidden: int = field(64, least=1)
   """Their width."""
   dim: int = field(64, least=1)
-  """Dimensions of a node's vector, which is of length 1."""
+  """Dimensions of a subgraph's vector, which is of length 1; a node's is the mean of some."""
   readout: Literal["sum", "mean", "max"] = field("sum")
   """Over the nodes of a subgraph."""
   dropout: float = field(0.5, least=0, most=0.999)

@@ -24,6 +24,8 @@ from train.ratings.starts import Normal, Start
 from train.task import Batch, Report, Run, Splits, Task, reported
 from vqlab import graph, metrics
 
+HIGHEST = jax.lax.Precision.HIGHEST
+
 
 class Vectors(NamedTuple):
   """What users are recommended by: products of these."""
@@ -86,7 +88,7 @@ def ranked(
   if stage.ranking.cosine:
     user, positive, negatives = map(graph.unit, (user, positive, negatives))
   above = jnp.sum(user * positive, axis=-1)
-  below = jnp.einsum("bd,bkd->bk", user, negatives)
+  below = jnp.einsum("bd,bkd->bk", user, negatives, precision=HIGHEST)
   right = jnp.mean((above[:, None] > below).astype(above.dtype), axis=1)
   return stage.ranking.loss(above, below), right
 
@@ -145,17 +147,18 @@ def _task(stage: FactorStage, run: Run) -> Task:
     return scored(stage, spread(learn.learned(state).params, context))
 
   def per_user(learned: Vectors, context: Context, batch: Batch) -> dict[str, jax.Array]:
-    scores = learned.user[batch["user"]] @ learned.item.T
+    # In float32 where a platform would take fewer bits of it, as `rank_by_vectors` has it.
+    scores = jnp.matmul(learned.user[batch["user"]], learned.item.T, precision=HIGHEST)
     return stage.judge.per_user(scores, batch, context.known, users, run.config.seed)
 
   def evaluate(learned: Vectors, context: Context, batch: Batch) -> dict[str, metrics.Total]:
     return judging.totals(per_user(learned, context, batch), batch)
 
   def report(learned: Vectors, examples: Splits) -> Report:
-    each = jax.jit(per_user)
+    each, (learned, given) = jax.jit(per_user), jax.device_put((learned, context))
     rows = stage.eval_batch_size or stage.batch_size
     found = judging.of_all_users(
-      reported(examples), rows, lambda batch: each(learned, context, batch)
+      reported(examples), rows, lambda batch: each(learned, given, batch)
     )
     return Report(files={"users.npz": found})
 

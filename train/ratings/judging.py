@@ -62,7 +62,7 @@ class Judge:
       drawn = graph.negatives(
         keys, known.every, batch["user"], num_users=num_users, count=self.negatives
       )
-      of = lambda items: jnp.take_along_axis(scores, items, axis=1)
+      of = lambda items: jnp.where(items >= 0, jnp.take_along_axis(scores, items, axis=1), -jnp.inf)
       rank = metrics.rank_among(of(batch["held_out"][:, :1])[:, 0], of(drawn), keys=ties)
       sampled = metrics.ranking_of_one(rank, ks=ks)
       figures |= {f"sampled_{name}": each for name, each in sampled.items()}

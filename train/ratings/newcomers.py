@@ -32,8 +32,9 @@ def joined(shop: Shop, items: np.ndarray) -> Graph:
 def vector(run: Run, done: Finished, items: np.ndarray, seen: Graph) -> jax.Array:
   """f[D], whose products with the learned vectors of items are his scores; always the same.
 
-  With layers, LightGCN's vector of him is what his items' vectors give, each over the root of both
-  degrees, and 1 / (layers + 1) of one of his own: this one begins and is trained.
+  With layers, his vector is what his items' final vectors give, each over the root of both degrees,
+  and 1 / (layers + 1) of one of his own: this one begins and is trained. That is LightGCN's but for
+  a layer too many, and where scores are cosines for the lengths of items' vectors, which are lost.
 
   Args:
     done: a finished `FactorStage` of the run.
@@ -55,6 +56,7 @@ def vector(run: Run, done: Finished, items: np.ndarray, seen: Graph) -> jax.Arra
     drawn = graph.negatives(keys, seen, users, num_users=user + 1, count=stage.negatives, by=by)
     rows = jnp.broadcast_to(given + share * own, (len(items), stage.dim))
     each, _ = ranked(stage, rows, learned.item[items], learned.item[drawn])
+    each = jnp.where(drawn[:, 0] >= 0, each, 0)  # not where he took all that could be drawn
     return jnp.mean(each) + stage.penalty / 2 * jnp.sum(jnp.square(own))
 
   keys = jax.random.split(jax.random.key(0), (STEPS, len(items)))
@@ -63,7 +65,7 @@ def vector(run: Run, done: Finished, items: np.ndarray, seen: Graph) -> jax.Arra
 
 
 def _start(run: Run, stage: FactorStage, seen: Graph, user: int) -> jax.Array:
-  """f[D]: what the stage's encoder sees in his node; where there is none, normal numbers."""
+  """f[D]: what the encoder that items began by sees in his node; else normal numbers."""
   start, dtype = stage.start, jnp.dtype(stage.param_dtype)
   index = [other is stage for other in run.config.stages.values()].index(True)
   key = jax.random.fold_in(jax.random.key(run.config.seed), index)  # an untrained encoder's, too

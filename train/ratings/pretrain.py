@@ -46,6 +46,8 @@ class Sums(NamedTuple):
 class PretrainStage(TrainingStage):
   """The encoder, the contrast, and which shop's nodes it is between."""
 
+  eval_batch_size: int = field(256, least=2, most=2**31 - 1)
+  """Held-out nodes at once, over all devices: each is told from the others of its batch."""
   on: Literal["source", "target"] = field("source")
   """The shop whose training interactions are the graph."""
   encoder: Encoder = field(Encoder())
@@ -62,7 +64,7 @@ class PretrainStage(TrainingStage):
   seed_power: float = field(0.75, least=0)
   """Nodes are drawn as seeds in proportion to this power of their degree, with replacement."""
   eval_seeds: int = field(1024, least=2)
-  """Nodes of the held-out figures, each of which is told from the others of its batch."""
+  """Nodes of the held-out figures, as many as make whole batches of eval_batch_size."""
   probe_nodes: int = field(4000, least=0, may_vary=True)
   """Nodes of the target by whose vectors a linear probe tells degrees and core numbers, half of
   them to learn from, when training is done; 0: no probe."""
@@ -95,7 +97,9 @@ class Seeds(Examples):
 
 def _examples(stage: PretrainStage, shop: Shop) -> Splits:
   nodes = np.flatnonzero(np.diff(shop.graph.indptr)).astype(np.int32)
-  chosen = np.random.default_rng(0).permutation(nodes)[: stage.eval_seeds]
+  count, rows = min(stage.eval_seeds, len(nodes)), stage.eval_batch_size
+  count = count // rows * rows or count  # in a smaller batch it would be easier
+  chosen = np.random.default_rng(0).permutation(nodes)[:count]
   held_out = Columns({"seed": np.sort(chosen)}, name=f"{shop.name} nodes")
   return {"train": Seeds(shop, stage.seed_power), "eval": held_out}
 
@@ -103,6 +107,8 @@ def _examples(stage: PretrainStage, shop: Shop) -> Splits:
 def _task(stage: PretrainStage, run: Run) -> Task:
   shop = getattr(run.splits, stage.on)
   model, optimizer = stage.encoder.make(stage.param_dtype), learn.optimizer_of(stage)
+  # Of keys nothing is dropped, as GCC has it: only their norms are in training.
+  of_keys = model.clone(graph=model.graph.clone(dropout=0.0))
   walk, dtype = stage.encoder.walk.make(), jnp.dtype(stage.param_dtype)
   contrast = {"temperature": stage.temperature}
 
@@ -126,9 +132,10 @@ def _task(stage: PretrainStage, run: Run) -> Task:
 
   def loss(params, rest, graph, batch, key, *, axis_name):
     seeds, rows = batch["seed"], batch["index"]
+    key, dropped = jax.random.split(key)
     seen = views(key, graph, batch)
 
-    def encode(params, stats, view: int):
+    def encode(params, stats, view: int, model=model):
       return model.apply(
         {"params": params, "batch_stats": stats},
         *seen[view],
@@ -136,7 +143,7 @@ def _task(stage: PretrainStage, run: Run) -> Task:
         axis_name=axis_name,
         rows=rows,
         mutable=["batch_stats"],
-        rngs={"dropout": jax.random.fold_in(key, view)},
+        rngs={"dropout": jax.random.fold_in(dropped, view)},
       )
 
     query, changed = encode(params, rest.stats, 0)
@@ -151,7 +158,7 @@ def _task(stage: PretrainStage, run: Run) -> Task:
       rest = rest._replace(stats=changed["batch_stats"])
     else:
       key_params = moco.ema(rest.key_params, params, momentum=stage.momentum)
-      other, key_changed = encode(key_params, rest.key_stats, 1)
+      other, key_changed = encode(key_params, rest.key_stats, 1, of_keys)
       other = jax.lax.stop_gradient(other)
       where = moco.others(rest.queue, seeds) if stage.mask_same_seed else None
       each = losses.info_nce(query, other, rest.queue.keys, where=where, **contrast)
@@ -168,7 +175,8 @@ def _task(stage: PretrainStage, run: Run) -> Task:
     where = counts & (batch["seed"] != batch["seed"][:, None])
     each = losses.in_batch_info_nce(query, other, where=where, **contrast)
     own = jnp.sum(query * other, axis=1)
-    best = jnp.max(jnp.where(where, query @ other.T, -jnp.inf), axis=1)
+    products = jnp.matmul(query, other.T, precision=jax.lax.Precision.HIGHEST)
+    best = jnp.max(jnp.where(where, products, -jnp.inf), axis=1)
     return Sums(
       metrics.total(each, mask=counts), metrics.total((own > best).astype(dtype), mask=counts)
     )

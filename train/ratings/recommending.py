@@ -79,7 +79,9 @@ def _of_newcomer(loaded: Run, done: Finished, shop: Shop, taken: np.ndarray, top
   """Items i32[1, top] for who took some, and their scores."""
   seen, user = newcomers.joined(shop, taken), jnp.asarray([shop.num_users], jnp.int32)
   own = newcomers.vector(loaded, done, taken, seen)
-  scores = (jnp.asarray(done.learned.item) @ own)[None]
+  scores = jnp.matmul(jnp.asarray(done.learned.item), own, precision=jax.lax.Precision.HIGHEST)[
+    None
+  ]
   return jax.device_get(graph.rank(user, scores, seen, num_users=shop.num_users + 1, k=top))
 
 

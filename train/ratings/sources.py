@@ -163,8 +163,10 @@ class LightGCNText(Ratings):
   def files(self) -> Files:
     root = pathlib.Path(self.path).expanduser()
     found = {split: root / f"{split}.txt" for split in ("train", "test")}
-    for path in found.values():
-      if not self.path or not path.is_file():
+    for split, path in found.items():
+      if not path.is_file() and (packed := root / f"{split}.txt.gz").is_file():
+        found[split] = packed
+      elif not self.path or not path.is_file():
         raise BadInput(f"data.path: no {path.name} in {self.path!r}; LightGCNText reads both")
     return Files(root, found)
 

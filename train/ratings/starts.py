@@ -53,7 +53,7 @@ class Untrained(Start):
   """Vectors that an encoder gives the target's nodes before it has learned anything."""
 
   scale: float = field(1.0, least=0)
-  """What its vectors, of length 1, are multiplied by."""
+  """What its vectors, of length 1 at most, are multiplied by."""
   encoder: Encoder = field(Encoder())
 
   def given(self, run, dim):
@@ -70,7 +70,7 @@ class Encoded(Start):
   """Vectors that a pre-trained encoder gives the target's nodes: PCRec's."""
 
   scale: float = field(1.0, least=0)
-  """What its vectors, of length 1, are multiplied by."""
+  """What its vectors, of length 1 at most, are multiplied by."""
   run: str = field("", may_vary=True)
   """Folder of a finished run whose encoder it is; empty: this run's own."""
 
@@ -106,7 +106,9 @@ class Carried(Encoded):
 
 def _check(encoder: Encoder, dim: int) -> tuple:
   if encoder.dim != dim:
-    raise BadInput(f"dim is {dim}, but the encoder's vectors have {encoder.dim}; set it to that")
+    raise BadInput(
+      f"start: dim is {dim}, but the encoder's vectors have {encoder.dim}; set one to the other"
+    )
   return ()
 
 

@@ -84,6 +84,8 @@ def from_interactions(
   checks.whole_number("from_interactions: num_users", num_users, least=1)
   checks.whole_number("from_interactions: num_items", num_items, least=1)
   users, items = np.asarray(users), np.asarray(items)
+  if items.size and items.dtype.kind not in "iu":
+    raise ValueError(f"from_interactions: items holds {items.dtype}; it must hold integers")
   checks.integers_in_range("from_interactions: users", users, num_users)
   checks.integers_in_range("from_interactions: items", items, num_items)
   return from_edges(users, items.astype(np.int64) + num_users, num_users + num_items)
@@ -115,7 +117,7 @@ def has_edge(graph: Graph, source: jax.Array, target: jax.Array) -> jax.Array:
 
   def halve(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
     low, high = state
-    middle = (low + high) // 2
+    middle = low + (high - low) // 2  # their sum may be beyond 2^31
     right = (indices[middle] < target) & (low < high)
     return jnp.where(right, middle + 1, low), jnp.where(right, high, middle)
 
@@ -154,7 +156,7 @@ def k_core(
     users, items: int[K], not negative; an interaction that is given twice counts twice.
     user_core, item_core: the fewest interactions of a user, and of an item.
   """
-  users, items = np.asarray(users), np.asarray(items)
+  users, items = np.asarray(users, np.int64), np.asarray(items, np.int64)
   kept = np.arange(len(users))
   while True:
     enough = np.bincount(users[kept])[users[kept]] >= user_core

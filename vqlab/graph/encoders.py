@@ -35,7 +35,10 @@ def _dense(layer: nn.Module, features: int, name: str) -> nn.Dense:
 
 
 class GINConv(nn.Module):
-  """An MLP of two layers of the sum of a node and its neighbours, GCC's with eps 0."""
+  """An MLP of two layers of the sum of a node and its neighbours, eps 0.
+
+  GCC's code has one more norm and ReLU after it.
+  """
 
   features: int
   param_dtype: DTypeLike = jnp.float32
@@ -101,7 +104,7 @@ class GraphEncoder(nn.Module):
     hidden: their width.
     dim: D.
     readout: over the nodes of a graph.
-    dropout: rate, of what each layer adds to the result.
+    dropout: rate, of what each layer adds to the results of a batch; a single graph has none.
     normalize: whether the result is of length 1.
   """
 
@@ -212,6 +215,6 @@ def read_out(kind: Literal["sum", "mean", "max"], h: jax.Array, mask: jax.Array)
 
 
 def unit(x: jax.Array) -> jax.Array:
-  """Vectors of length 1 along the last axis; 0 stays, and has the gradient 0."""
+  """Vectors of length 1 along the last axis; 0 stays 0."""
   square = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
   return x * jax.lax.rsqrt(jnp.where(square > 0, square, 1))

@@ -44,8 +44,9 @@ def spectral_positions(
 ) -> jax.Array:
   """f[B, n, k]: rows of the eigenvectors of largest eigenvalue, each row of length 1.
 
-  An eigenvector's sign is such that its entry of largest magnitude is positive. Which vectors span
-  the space of an eigenvalue that occurs several times is left to the solver.
+  An eigenvector's sign is such that its entry of largest magnitude is positive. Of an eigenvalue
+  that occurs several times, and of an eigenvector with two such entries, what is chosen is left to
+  the solver: graphs with symmetries have both.
 
   Args:
     adjacency: bool[B, n, n], symmetric; mask: bool[B, n], where there is a node.

@@ -109,7 +109,7 @@ def _without_taken(users: jax.Array, scores: jax.Array, seen: Graph, num_users: 
     return scores
   indptr, indices = jnp.asarray(seen.indptr), jnp.asarray(seen.indices)
   begin, end = indptr[users], indptr[users + 1]
-  blocks = (jnp.max(end - begin) + BLOCK - 1) // BLOCK
+  blocks = (jnp.max(end - begin, initial=0) + BLOCK - 1) // BLOCK
 
   def body(k: jax.Array, scores: jax.Array) -> jax.Array:
     place = (begin + k * BLOCK)[:, None] + jnp.arange(BLOCK, dtype=jnp.int32)

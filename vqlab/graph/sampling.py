@@ -99,7 +99,7 @@ def negatives(
   def halve(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
     """The first of the user's edges before which there is more to draw than the number drawn."""
     low, high = state
-    middle = (low + high) // 2
+    middle = low + (high - low) // 2
     item = _item_of(graph, middle, num_users)
     right = (items[item] - (edges(middle) - edges(first)) <= mass) & (low < high)
     return jnp.where(right, middle + 1, low), jnp.where(right, high, middle)

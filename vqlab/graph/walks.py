@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vqlab.graph.csr import Graph, has_edge, sources
+from vqlab.graph.csr import Graph, has_edge
 from vqlab.nn import checks
 
 
@@ -129,6 +129,7 @@ def walks_on_host(
   rng: np.random.Generator, graph: Graph, seeds: np.ndarray, *, steps: int, restart: float
 ) -> np.ndarray:
   """`random_walks` in NumPy, in lockstep; of the same law."""
+  _check("walks_on_host", graph, seeds, steps, restart)
   words = rng.integers(0, 2**32, (steps, len(seeds)), np.uint32)
   graph, node = Graph(*map(np.asarray, graph)), np.asarray(seeds, np.int32)
   visited = [node]
@@ -158,28 +159,34 @@ def subgraphs_on_host(
   nodes = np.full((len(trace), max_nodes), -1, np.int32)
   nodes[b, place[b, step]] = trace[b, step]
 
-  known = np.asarray(sources(graph), np.int64) * graph.num_nodes + np.asarray(graph.indices)
   first, second = np.triu_indices(max_nodes, 1)
   b, pair = np.nonzero(nodes[:, second] >= 0)  # then there is the first as well
   i, j = first[pair], second[pair]
-  asked = nodes[b, i].astype(np.int64) * graph.num_nodes + nodes[b, j]
-  found = np.zeros(len(asked), bool)
-  if len(known):
-    found = known[np.minimum(np.searchsorted(known, asked), len(known) - 1)] == asked
   adjacency = np.zeros((len(trace), max_nodes, max_nodes), bool)
-  adjacency[b, i, j] = adjacency[b, j, i] = found
+  adjacency[b, i, j] = adjacency[b, j, i] = _beside(graph, nodes[b, i], nodes[b, j])
   sub = Subgraphs(nodes, adjacency)
   return sub if max_hops is None else Subgraphs(*map(np.asarray, within(sub, max_hops)))
+
+
+def _beside(graph: Graph, source: np.ndarray, target: np.ndarray) -> np.ndarray:
+  """`has_edge` on the host."""
+  indptr, indices = graph
+  low, high = indptr[source], indptr[source + 1]
+  end, last = high, max(len(indices) - 1, 0)
+  while np.any(low < high):
+    middle = low + (high - low) // 2
+    right = (low < high) & (indices[np.minimum(middle, last)] < target)
+    low, high = np.where(right, middle + 1, low), np.where(right, high, middle)
+  found = low < end
+  found[found] = indices[low[found]] == target[found]
+  return found
 
 
 def _words(
   name: str, keys: jax.Array, graph: Graph, seeds: jax.Array, steps: int, restart: float
 ) -> jax.Array:
   """u32[L, B], after the checks of what walks are made from."""
-  checks.whole_number(f"{name}: steps", steps, least=1)
-  checks.integers_in_range(f"{name}: seeds", seeds, graph.num_nodes)
-  if not 0 <= restart < 1:
-    raise ValueError(f"{name}: restart is {restart}; it must be in [0, 1)")
+  _check(name, graph, seeds, steps, restart)
   if seeds.ndim != 1 or keys.ndim > 1 or (keys.ndim and keys.shape != seeds.shape):
     raise ValueError(
       f"{name}: seeds must be i32[B] and keys one or [B]; "
@@ -190,6 +197,13 @@ def _words(
   return jax.vmap(lambda key: jax.random.bits(key, (steps,), jnp.uint32), out_axes=1)(keys)
 
 
+def _check(name: str, graph: Graph, seeds: Any, steps: int, restart: float) -> None:
+  checks.whole_number(f"{name}: steps", steps, least=1)
+  checks.integers_in_range(f"{name}: seeds", seeds, graph.num_nodes)
+  if not 0 <= restart < 1:
+    raise ValueError(f"{name}: restart is {restart}; it must be in [0, 1)")
+
+
 def _next(xp: ModuleType, graph: Graph, node: Any, seeds: Any, words: Any, restart: float) -> Any:
   """Where walks are after a step, by a word u32[B] each.
 
@@ -197,6 +211,8 @@ def _next(xp: ModuleType, graph: Graph, node: Any, seeds: Any, words: Any, resta
   favours the first ones by less than degree / (2^32 - restart 2^32).
   """
   back = xp.asarray(int(restart * 2**32), xp.uint32)
+  if not graph.num_edges:
+    return xp.where(words < back, seeds, node)
   begin = graph.indptr[node]
   degree = graph.indptr[node + 1] - begin
   drawn = (words - back) % xp.maximum(degree, 1).astype(xp.uint32)

@@ -89,10 +89,11 @@ def in_batch_info_nce(
     if len(key) < len(query):
       raise ValueError(f"in_batch_info_nce: {len(query)} queries have only {len(key)} keys")
     positive = jnp.arange(len(query), dtype=jnp.int32)
+  given, positive = positive, jnp.asarray(positive)
   if positive.shape != query.shape[:1] or not jnp.issubdtype(positive.dtype, jnp.integer):
     found = f"{positive.dtype}{list(positive.shape)}"
     raise ValueError(f"in_batch_info_nce: positive must be int[{len(query)}]; found {found}")
-  checks.integers_in_range("in_batch_info_nce: indices of positives", positive, len(key))
+  checks.integers_in_range("in_batch_info_nce: indices of positives", given, len(key))
   logits = _products(query, key) / temperature
   own = jnp.take_along_axis(logits, positive[:, None], axis=1)
   if where is not None:

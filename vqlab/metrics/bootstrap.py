@@ -49,9 +49,11 @@ def paired_difference(
     part: of the resamples that the interval holds.
 
   Raises:
-    ValueError: shapes do not agree, or there is nothing to draw from.
+    ValueError: shapes do not agree, there is nothing to draw from, or `part` is not in (0, 1).
   """
   checks.whole_number("paired_difference: num_resamples", num_resamples, least=1)
+  if not 0 < part < 1:
+    raise ValueError(f"paired_difference: part is {part}; it must be in (0, 1)")
   alike = ours.shape == theirs.shape if same_seeds else ours.shape[1:] == theirs.shape[1:]
   if ours.ndim != 2 or theirs.ndim != 2 or not alike or 0 in (*ours.shape, *theirs.shape):
     raise ValueError(

@@ -95,7 +95,8 @@ def ranking(
   _check_ks("ranking", ks, recommended.shape[1])
   dtype = at_least_float32()
   exists = held_out >= 0
-  same = (recommended[:, :, None] == held_out[:, None].astype(recommended.dtype)) & exists[:, None]
+  recommended, held_out = (x.astype(jnp.int32) for x in (recommended, held_out))
+  same = (recommended[:, :, None] == held_out[:, None]) & exists[:, None]
   hits = jnp.any(same, axis=-1).astype(dtype)
   places = jnp.arange(recommended.shape[1], dtype=dtype)
   gains = 1 / jnp.log2(places + 2)

@@ -189,7 +189,10 @@ def test_every_loss_ranks(ranking):
   [
     ({"pretrain": {"queue": 16}}, "pretrain: queue is 16; it must be at least batch_size, 32"),
     ({"pretrain": {"accumulate": 2}}, "pretrain: accumulate must be 1"),
-    ({"factors": {"dim": 7}}, "dim is 7, but the encoder's vectors have 12; set it to that"),
+    (
+      {"factors": {"dim": 7}},
+      "start: dim is 7, but the encoder's vectors have 12; set",
+    ),
   ],
 )
 def test_what_does_not_fit_is_said_at_once(here, tmp_path, fields, message):
