@@ -6,7 +6,7 @@ PATH is a folder of train.csv, dev.csv and test.csv, ReChorus's split of the 5-c
 near 0 and are held there: of what was tried, starts of a deviation of 0.1 and penalties below 0.01
 were worse on dev.
 
-Expected HR@5 .3549 and NDCG@5 .2486 of the test item among 99 its user never took: ReChorus's table.
+Expected HR@5 .3549 and NDCG@5 .2486 of the test item among 99 drawn: ReChorus's table.
 Hardware two CPU cores, no accelerator.
 Measured on two busy cores (float32), seeds 0, 1 and 2, 49 to 60 s each: HR@5 .3528, .3628, .3624,
          NDCG@5 .2467, .2519, .2529; of all items ranked, recall@20 .0695, .0693, .0680, NDCG@20

@@ -4,7 +4,7 @@
 
 As grocery_bpr, with three layers and the paper's start and penalty.
 
-Expected HR@5 .3705 and NDCG@5 .2564 of the test item among 99 its user never took: ReChorus's table.
+Expected HR@5 .3705 and NDCG@5 .2564 of the test item among 99 drawn: ReChorus's table.
 Hardware two CPU cores, no accelerator.
 Measured on two busy cores (float32), seeds 0, 1 and 2, 89 to 110 s each: HR@5 .3671, .3699, .3692,
          NDCG@5 .2555, .2574, .2569; of all items ranked, recall@20 .0690, .0698, .0702, NDCG@20
