@@ -52,3 +52,11 @@ def test_subgraphs_of_one_or_two_nodes_have_no_positions():
   for m in (1, 2):
     features = graph.structural(one(m=m), eigenvectors=4)
     assert not features.positions.any() and features.seed.sum() == 1
+
+
+def test_a_graph_whose_eigenvectors_are_not_found_has_no_positions(monkeypatch):
+  found = lambda x: (x[..., 0], jnp.full_like(x, jnp.nan).at[1:].set(1))
+  monkeypatch.setattr(jnp.linalg, "eigh", found)
+  two = Subgraphs(*(jnp.concatenate([x, x]) for x in one()))
+  positions = graph.structural(two, eigenvectors=4).positions
+  assert not positions[0].any() and positions[1].any() and jnp.isfinite(positions).all()

@@ -59,7 +59,8 @@ def spectral_positions(
   # All eigenvalues lie in [-1, 1]: those of -2 are of places without a node, and come last.
   beyond = jnp.where(mask, 0, -2).astype(dtype)
   _, vectors = jnp.linalg.eigh(normalized + beyond[..., None] * jnp.eye(n, dtype=dtype))
-  vectors = vectors[..., ::-1][..., :eigenvectors]
+  # Of some graph in tens of thousands LAPACK finds none and gives NaN: 0 then, as in GCC.
+  vectors = jnp.where(jnp.isfinite(vectors), vectors, 0)[..., ::-1][..., :eigenvectors]
   largest = jnp.argmax(jnp.abs(vectors), axis=-2, keepdims=True)
   vectors *= jnp.where(jnp.take_along_axis(vectors, largest, axis=-2) < 0, -1, 1).astype(dtype)
   count = jnp.sum(mask, axis=-1, dtype=jnp.int32)[..., None]
