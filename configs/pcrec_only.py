@@ -10,7 +10,9 @@ See configs/pcrec.py, whose arm this is.
 
 Expected less than all other arms, as the paper has it.
 Hardware two CPU cores, no accelerator.
-Measured @MEASURED_pcrec_only
+Measured on two cores (float32), seeds 0, 1 and 2, about 14 s each:
+         recall@20 .0032, .0023, .0035,
+         NDCG@20 .0011, .0008, .0013; chance gives .0044 of recall.
 """
 
 from configs.pcrec import experiment, factorisation

@@ -7,7 +7,9 @@ See configs/pcrec.py, whose arm this is.
 
 Expected about pcrec: the target has nearly as many interactions as the source.
 Hardware two CPU cores, no accelerator.
-Measured @MEASURED_pcrec_target
+Measured on two cores (float32), seeds 0, 1 and 2, about 108 s each:
+         recall@20 .0452, .0439, .0439,
+         NDCG@20 .0183, .0186, .0186.
 """
 
 from configs.pcrec import SCALE, experiment, factorisation, pretraining
