@@ -2,8 +2,18 @@
 
     python -m train fit pcrec_small --workdir runs/pcrec-small
 
-Expected
-Measured
+Needs no file. In `train/ratings/market.py` structure tells of what kind a user is, and what he buys
+last is of his kind; circles of users are too small for purchases to tell it.
+
+Expected better than from random numbers, and than from an encoder that has learned nothing.
+Hardware two CPU cores, no accelerator.
+Measured on two cores (float32), seeds 0, 1 and 2, 720 users, 25 s each: recall@20 .1514, .1417,
+         .1583, NDCG@20 .0558, .0521, .0535. Other starts, means of three seeds: the encoder's
+         vectors with nothing trained .1375 and .0493, the source's embeddings by rank of degree
+         .1407 and .0519, an encoder that has learned nothing .1352 and .0492, random numbers .1111
+         and .0454; LightGCN .1213 and .0468. docs/ratings.md has the intervals.
+
+         --factors.start Normal --factors.start.scale 0.01, for one, begins with random numbers.
 """
 
 from train.config import Experiment, Log
