@@ -15,18 +15,30 @@ W, or W * G, of them, and a sequence [B, T] is one row. Codes at or after it may
     codes = sample(key, model, params, (16, 32, 32), cond=labels, temperature=0.9)
     nats = log_prob(model, params, codes, cond=labels)
 
-`cond` is labels int[B], or `Conditions(labels, codes)` for a model that is conditioned on the
-codes of levels above. Where it is more than labels below `num_classes`, the model has a method
-`cond_ranges(cond) -> [(name, integers, size), ...]`, by which `sample` and `log_prob` refuse what
-is out of range.
+`cond` is labels int[B]; `Conditions(labels, codes)` for a model that is conditioned on the codes of
+levels above; a WaveNet's `SequenceConditions(labels, local)`. Where it is more than labels below
+`num_classes`, the model has a method `cond_ranges(cond) -> [(name, integers, size), ...]`, by which
+`sample` and `log_prob` refuse what is out of range.
 
     PixelCNN      gated; several codes a position; cheap. The VQ-VAE paper's prior
     PixelSNAIL    deeper, with attention, conditioned on upper levels. VQ-VAE-2's priors
+    WaveNet       dilated convolutions over sequences: samples of sound, or codes. `stream` draws
+                  its sequences a chunk at a time
 """
 
 from vqlab.priors.conditions import Conditions
 from vqlab.priors.pixelcnn import PixelCNN
 from vqlab.priors.pixelsnail import PixelSNAIL
-from vqlab.priors.sampling import log_prob, sample
+from vqlab.priors.sampling import log_prob, sample, stream
+from vqlab.priors.wavenet import SequenceConditions, WaveNet
 
-__all__ = ["Conditions", "PixelCNN", "PixelSNAIL", "log_prob", "sample"]
+__all__ = [
+  "Conditions",
+  "PixelCNN",
+  "PixelSNAIL",
+  "SequenceConditions",
+  "WaveNet",
+  "log_prob",
+  "sample",
+  "stream",
+]

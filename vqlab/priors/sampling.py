@@ -13,7 +13,7 @@ The draw is exact but for probabilities of about 1e-6 and below: float32's unifo
 the noise is made of, are no finer (`jax.random.gumbel(mode="high")` is, and costs more).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from math import inf, prod
 from numbers import Integral
@@ -23,11 +23,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jax.typing import ArrayLike, DTypeLike
+from jax.typing import ArrayLike
 
 from vqlab.metrics.likelihood import log_likelihood
 from vqlab.nn import checks
 from vqlab.nn.varying import vary_like
+from vqlab.priors import drawing
 
 PyTree = Any
 
@@ -88,28 +89,100 @@ def sample(
     raise ValueError(f"shape is {shape}; it must be [B, T], [B, H, W] or [B, H, W, G], all >= 1")
   if method not in ("cached", "naive"):
     raise ValueError(f"method is {method!r}; it must be 'cached' or 'naive'")
-  if top_k is not None and (not isinstance(top_k, Integral) or top_k < 1):
-    raise ValueError(f"top_k is {top_k!r}; it must be a whole number of at least 1, or None")
-  temperature = _number("temperature", temperature, lambda t: 0 <= t < inf, "finite and >= 0")
-  if top_p is not None:
-    top_p = _number("top_p", top_p, lambda p: 0 < p <= 1, "in (0, 1], or None")
+  temperature, top_k, top_p, greedy = _checked_options(temperature, top_k, top_p)
   if given is not None:
     given = _check_given(given, shape)
     codes, mask = given
     checks.integers_in_range("given codes", codes, getattr(model, "num_codes", None), where=mask)
   _check_index(first_index)
   _check_cond(model, cond)
-  # Filters that do nothing are left out of the program, and so is the noise of a greedy draw.
-  greedy = isinstance(temperature, float) and temperature == 0
-  if greedy:
-    temperature, top_k, top_p = 1.0, None, None
-  elif isinstance(top_p, float) and top_p == 1:
-    top_p = None
   codes, log_probs = _sample(
     model, shape, method, greedy, top_k, with_log_probs,
     key, params, cond, given, temperature, top_p, first_index,
   )  # fmt: skip
   return (codes, log_probs) if with_log_probs else codes
+
+
+def stream(
+  key: jax.Array,
+  model: nn.Module,
+  params: dict,
+  shape: tuple[int, int],
+  *,
+  chunk: int,
+  cond: PyTree = None,
+  temperature: ArrayLike = 1.0,
+  top_k: int | None = None,
+  top_p: ArrayLike | None = None,
+  first_index: ArrayLike = 0,
+) -> Iterator[jax.Array]:
+  """Draws sequences a chunk at a time: together the codes that `sample` draws at once.
+
+      for codes in stream(key, model, params, (1, 16000), chunk=1600, cond=cond):
+        play(codes)
+
+  Args:
+    shape: (B, T) of the whole sequences.
+    chunk: codes to draw at a time; the last chunk may be shorter.
+    key, model, params, cond, temperature, top_k, top_p, first_index: see `sample`.
+
+  Yields:
+    int32[B, chunk].
+
+  Raises:
+    ValueError: as `sample`.
+  """
+  _check_model("stream(key, model, params, ...)", model)
+  shape = tuple(whole(size) for size in shape)
+  if len(shape) != 2:
+    raise ValueError(f"shape is {shape}; it must be [B, T]")
+  checks.whole_number("chunk", chunk, least=1)
+  temperature, top_k, top_p, greedy = _checked_options(temperature, top_k, top_p)
+  _check_index(first_index)
+  _check_cond(model, cond)
+  state = _begin(model, shape, params, cond)
+  for start in range(0, shape[1], chunk):
+    stop = min(start + chunk, shape[1])
+    state = _advance(
+      model, greedy, top_k, state, key, params, temperature, top_p, first_index, start, stop
+    )
+    yield state[1][:, 0, start:stop]
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _begin(model: nn.Module, shape: tuple[int, int], params: dict, cond: PyTree) -> PyTree:
+  """The cache, and the codes int32[B, 1, T] that are not drawn yet."""
+  cache = model.apply({"params": params}, shape, cond, method="init_cache")
+  return cache, jnp.zeros((shape[0], 1, shape[1]), jnp.int32)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=3)
+def _advance(
+  model: nn.Module,
+  greedy: bool,
+  top_k: int | None,
+  state: PyTree,
+  key: jax.Array,
+  params: dict,
+  temperature: jax.Array,
+  top_p: jax.Array | None,
+  first_index: jax.Array,
+  start: jax.Array,
+  stop: jax.Array,
+) -> PyTree:
+  """The positions from start to stop of the one row."""
+  keys, row = drawing.keys_of(key, len(state[1]), first_index), jnp.int32(0)
+
+  def one(index: jax.Array, state: PyTree) -> PyTree:
+    cache, codes = state
+    cache, logits = model.apply({"params": params}, cache, codes[:, 0], row, index, method="step")
+    codes, _ = drawing.put(
+      (codes, None), logits, row, index, keys=keys, mask=None, greedy=greedy,
+      temperature=temperature, top_k=top_k, top_p=top_p,
+    )  # fmt: skip
+    return cache, codes
+
+  return drawing.loop(start, stop, one, state)
 
 
 def log_prob(
@@ -165,8 +238,7 @@ def _sample(
   if given is not None:
     mask = given[1].reshape(codes.shape)
     codes = jnp.where(mask, given[0].reshape(codes.shape), codes)
-  indices = jnp.arange(batch, dtype=jnp.uint32) + jnp.asarray(first_index).astype(jnp.uint32)
-  keys = jax.vmap(partial(jax.random.fold_in, key))(indices)
+  keys = drawing.keys_of(key, batch, first_index)
 
   def apply(function: str, *args: object) -> jax.Array:
     return model.apply({"params": params}, *args, method=function)
@@ -176,27 +248,10 @@ def _sample(
     logits = jax.eval_shape(partial(apply, "logits"), codes.reshape(shape), cond)
     log_probs = jnp.zeros(codes.shape, logits.dtype)
 
-  def put(maps: tuple, logits: jax.Array, row: jax.Array, index: jax.Array) -> tuple:
-    """The codes, and their log-probabilities, with one more position drawn from logits [B, K]."""
-    (codes, log_probs), told = maps, logits
-    if greedy:
-      drawn = jnp.argmax(logits, axis=-1).astype(jnp.int32)
-    else:
-      # From the largest down, so that a small temperature overflows to -inf and never to inf.
-      logits = logits - jnp.max(logits, axis=-1, keepdims=True)
-      logits = _filter(logits / jnp.asarray(temperature).astype(logits.dtype), top_k, top_p)
-      noise = _noise(keys, row * codes.shape[2] + index, logits.shape[-1], logits.dtype)
-      drawn = jnp.argmax(logits + noise, axis=-1).astype(jnp.int32)
-    drawn = drawn[:, None, None]
-    at = (jnp.int32(0), row, index)
-    if mask is not None:
-      old = jax.lax.dynamic_slice(codes, at, drawn.shape)
-      keep = jax.lax.dynamic_slice(mask, at, drawn.shape)
-      drawn = jnp.where(keep, old, drawn)
-    if with_log_probs:
-      found = log_likelihood(told, drawn[:, 0, 0])[:, None, None]
-      log_probs = jax.lax.dynamic_update_slice(log_probs, found, at)
-    return jax.lax.dynamic_update_slice(codes, drawn, at), log_probs
+  put = partial(
+    drawing.put, keys=keys, mask=mask, greedy=greedy,
+    temperature=temperature, top_k=top_k, top_p=top_p,
+  )  # fmt: skip
 
   def cached_step(row: jax.Array, index: jax.Array, carry: tuple) -> tuple:
     cache, maps = carry
@@ -206,7 +261,7 @@ def _sample(
   def cached_row(row: jax.Array, carry: tuple) -> tuple:
     cache, maps = carry
     cache = apply("begin_row", cache, maps[0].reshape(shape), row)
-    return _loop(codes.shape[2], partial(cached_step, row), (cache, maps))
+    return drawing.loop(0, codes.shape[2], partial(cached_step, row), (cache, maps))
 
   def naive_step(position: jax.Array, maps: tuple) -> tuple:
     logits = apply("logits", maps[0].reshape(shape), cond)
@@ -217,44 +272,27 @@ def _sample(
   vary = partial(vary_like, (keys, params, cond, given, temperature, top_p))
   maps = (codes, log_probs)
   if method == "naive":
-    maps = _loop(rows * codes.shape[2], naive_step, vary(maps))
+    maps = drawing.loop(0, rows * codes.shape[2], naive_step, vary(maps))
   else:
-    _, maps = _loop(rows, cached_row, vary((apply("init_cache", shape, cond), maps)))
+    _, maps = drawing.loop(0, rows, cached_row, vary((apply("init_cache", shape, cond), maps)))
   return jax.tree.map(lambda x: x.reshape(shape), maps)
 
 
-def _loop(length: int, body: Callable, carry: PyTree) -> PyTree:
-  """`fori_loop` from 0 that counts in int32 whatever the default integer."""
-  return jax.lax.fori_loop(jnp.int32(0), jnp.int32(length), body, carry)
+def _checked_options(
+  temperature: ArrayLike, top_k: int | None, top_p: ArrayLike | None
+) -> tuple[ArrayLike, int | None, ArrayLike | None, bool]:
+  """Temperature, top_k, top_p, and whether it is always the most probable code that is taken.
 
-
-def _noise(keys: jax.Array, position: jax.Array, num_codes: int, dtype: DTypeLike) -> jax.Array:
-  """Gumbel noise [B, K] of the samples with these keys at one position."""
-
-  def draw(key: jax.Array) -> jax.Array:
-    return jax.random.gumbel(jax.random.fold_in(key, position), (num_codes,), dtype)
-
-  return jax.vmap(draw)(keys)
-
-
-def _filter(logits: jax.Array, top_k: int | None, top_p: jax.Array | None) -> jax.Array:
-  """Sets the logits [B, K] outside the top k, then outside the top p of the rest, to -inf."""
-  num_codes = logits.shape[-1]
-  if top_k is not None and top_k > num_codes:
-    raise ValueError(f"top_k is {top_k}; the prior has {num_codes} codes")
-  if (top_k is None or top_k == num_codes) and top_p is None:
-    return logits
-  order = jnp.argsort(logits, axis=-1, stable=True, descending=True)
-  ranked = jnp.take_along_axis(logits, order, axis=-1)
-  if top_k is not None:
-    ranked = jnp.where(jnp.arange(num_codes) < top_k, ranked, -jnp.inf)
+  Filters that do nothing are left out of the program, and so is the noise of a greedy draw.
+  """
+  if top_k is not None and (not isinstance(top_k, Integral) or top_k < 1):
+    raise ValueError(f"top_k is {top_k!r}; it must be a whole number of at least 1, or None")
+  temperature = _number("temperature", temperature, lambda t: 0 <= t < inf, "finite and >= 0")
   if top_p is not None:
-    probs = jax.nn.softmax(ranked)
-    above = jnp.pad(jnp.cumsum(probs, axis=-1)[:, :-1], ((0, 0), (1, 0)))  # mass ranked above
-    first = jnp.arange(num_codes) == 0  # kept even where p is so small that it rounds to 0
-    ranked = jnp.where(first | (above < jnp.asarray(top_p).astype(probs.dtype)), ranked, -jnp.inf)
-  # Back to the order of the codes: the rank of each is the inverse of the permutation.
-  return jnp.take_along_axis(ranked, jnp.argsort(order, axis=-1), axis=-1)
+    top_p = _number("top_p", top_p, lambda p: 0 < p <= 1, "in (0, 1], or None")
+  if isinstance(temperature, float) and temperature == 0:
+    return 1.0, None, None, True
+  return temperature, top_k, None if isinstance(top_p, float) and top_p == 1 else top_p, False
 
 
 def _number(
