@@ -44,6 +44,8 @@ def task_of(
   blank: tuple[jax.Array, Any],
   dims: int,
   upper: Callable[[], Sequence[tuple[float, int]]] = tuple,
+  mask: Callable[[Batch], jax.Array] = lambda batch: batch["mask"],
+  more: Callable[[dict[str, float]], dict[str, float]] = lambda figures: {},
   **parts: Any,
 ) -> Task:
   """The task of a prior.
@@ -54,6 +56,8 @@ def task_of(
     blank: an example of both with B = 1, from which parameters are made.
     dims: values of an example, H * W * C of an image, to which rates in bits are referred.
     upper: nats a code and codes an example of every level above, once they are known.
+    mask: of a batch, codes that are evaluated: bool over leading axes of theirs.
+    more: figures made of the others.
     parts: the other fields of `Task`.
   """
   optimizer = learn.optimizer_of(stage)
@@ -81,8 +85,8 @@ def task_of(
     codes, cond = inputs(context, batch)
     logits = model.apply({"params": learned.params}, codes, cond)
     return Sums(
-      metrics.negative_log_likelihood(logits, codes, mask=batch["mask"]),
-      metrics.code_counts(codes, num_codes=num_codes, mask=batch["mask"]),
+      metrics.negative_log_likelihood(logits, codes, mask=mask(batch)),
+      metrics.code_counts(codes, num_codes=num_codes, mask=mask(batch)),
     )
 
   def figures(sums: Sums) -> dict[str, float]:
@@ -97,7 +101,7 @@ def task_of(
     if above := list(upper()):
       levels = zip(*above, (nats, codes_per_example), strict=True)
       values["total_bits_per_dim"] = float(metrics.total_bits_per_dim(*levels, dims))
-    return values
+    return values | more(values)
 
   return Task(
     init=init,

@@ -4,6 +4,7 @@ What differs from subject to subject is a `Coder`: the network, and how data go 
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -48,6 +49,16 @@ class Tokenizer(NamedTuple):
   codebooks: tuple[jax.Array, ...]  # [K, D] of every level, top first
 
 
+class Fidelity(NamedTuple):
+  """How what the model gives is compared with what it was given."""
+
+  name: str  # of the error among the figures
+  error: Callable[[jax.Array, Any], jax.Array]  # (reconstruction, x) -> [B, ...], what is trained
+  scale: float  # divides it
+  sums: Callable[[jax.Array, Any, Batch], Any]  # (reconstruction, x, batch), when evaluated
+  figures: Callable[[Any], dict[str, Any]]  # of those sums; one has the error's name
+
+
 class Coder(NamedTuple):
   """An autoencoder with codebooks, and how a kind of data goes in and comes out."""
 
@@ -55,13 +66,19 @@ class Coder(NamedTuple):
   shapes: tuple[tuple[int, ...], ...]  # of an example's codes at every level, top first
   num_codes: int  # K of every level
   spec: dict[str, Any]  # one example's shapes and types
-  blank: jax.Array  # what `inputs` gives of one example
-  inputs: Callable[[Batch], jax.Array]  # a batch as the model takes it
-  outputs: Callable[[Any], np.ndarray]  # what the model gives, as the data are stored
-  show: Callable[..., dict[str, Any]]  # (name, *sets of outputs, columns) -> files, see `Report`
+  blank: Any  # what `inputs` gives of one example
+  dims: int  # values of an example, to which rates in bits are referred
+  inputs: Callable[[Batch], Any]  # a batch as the model takes it
+  fidelity: Fidelity
+  report: Callable[[Tokenizer, Any, tuple], dict[str, Any]]  # (trained, x, codes) -> files
   columns: int  # examples side by side, where many are shown
+  rows: int = 4  # of them in the report
+  mask: Callable[[Batch], jax.Array] = lambda batch: batch["mask"]  # codes that are evaluated
+  # Where all of x is decoded at once:
+  outputs: Callable[[Any], np.ndarray] | None = None  # what the model gives, as data are stored
+  show: Callable[..., dict[str, Any]] | None = None  # (name, *sets of outputs, columns) -> files
 
-  def encode(self, trained: Tokenizer, x: jax.Array) -> tuple[jax.Array, ...]:
+  def encode(self, trained: Tokenizer, x: Any) -> tuple[jax.Array, ...]:
     """The codes of all levels."""
     return vqvae.encode(self.model, *trained, x)
 
@@ -69,31 +86,23 @@ class Coder(NamedTuple):
     """What the model gives for codes of all levels, or of the first ones."""
     return vqvae.decode(self.model, *trained, codes)
 
-  @property
-  def dims(self) -> int:
-    """Values of an example, to which rates in bits are referred."""
-    return self.blank.size
-
 
 @dataclasses.dataclass(frozen=True)
 class TokenizerStage(TrainingStage):
   """What every tokenizer has; a subclass gives its `coder`."""
 
-  channels: int = field(128, least=1)
-  """Width of the convolutions."""
-  residual_channels: int = field(64, least=1)
-  """Width inside the residual blocks."""
-  num_residual_blocks: int = field(2, least=0)
   codebook: Codebook = field(Codebook())
   """Of every level."""
   beta: float = field(0.25, least=0)
   """Weight of the commitment loss."""
-  data_variance: float = field(0.0, least=0)
-  """Divides the squared error; 0: the variance of the first training examples, at most 1,024."""
 
   def coder(self, about: dict[str, Any]) -> Coder:
     """For data of which the source says this."""
     raise NotImplementedError
+
+  def examples(self, run: Run) -> Splits:
+    """What is trained on, and evaluated."""
+    return run.splits
 
   def make(self, run: Run) -> Task:
     return _task(self, self.coder(run.about), run)
@@ -114,7 +123,7 @@ def _task(stage: TokenizerStage, coder: Coder, run: Run) -> Task:
   if codes.revive_threshold and not by_gradient:
     links.append(quantize.revive(codes.revive_threshold))
   update_codebook = quantize.chain(*links)
-  variance = stage.data_variance or run.about["variance"]
+  fidelity = coder.fidelity
   suffixes = level_suffixes(len(coder.shapes))
   of_levels = lambda key: [key, *(jax.random.fold_in(key, l) for l in range(1, len(suffixes)))]
 
@@ -135,10 +144,11 @@ def _task(stage: TokenizerStage, coder: Coder, run: Run) -> Task:
   def loss(params, states, context, batch, key, *, axis_name):
     x = coder.inputs(batch)
     out = vqvae.forward(model, params["network"], codebooks_of(params, states), x)
-    terms = vqvae.Losses(*map(metrics.total, vqvae.losses(out, x)))
-    value = terms.reconstruction.sum / variance + stage.beta * terms.commitment.sum
+    terms = vqvae.losses(out, x, error=fidelity.error)
+    terms = vqvae.Losses(*map(metrics.total, terms))
+    value = terms.reconstruction.sum / fidelity.scale + stage.beta * terms.commitment.sum
     value += terms.codebook.sum if by_gradient else 0
-    totals = {"mse": terms.reconstruction, "commitment": terms.commitment}
+    totals = {fidelity.name: terms.reconstruction, "commitment": terms.commitment}
     assigned = [(z, q.indices) for z, q in zip(out.z, out.quantized, strict=True)]
     assigned = jax.lax.stop_gradient(assigned)
     return metrics.Total(value, terms.reconstruction.count), (assigned, totals)
@@ -160,51 +170,42 @@ def _task(stage: TokenizerStage, coder: Coder, run: Run) -> Task:
     params, states = learn.learned(state)
     return Tokenizer(params["network"], codebooks_of(params, states))
 
-  def counts_of(out: vqvae.Output, mask: jax.Array | None = None) -> list[jax.Array]:
-    return [
-      metrics.code_counts(q.indices, num_codes=codes.num_codes, mask=mask) for q in out.quantized
-    ]
+  counted = functools.partial(metrics.code_counts, num_codes=codes.num_codes)
 
   def evaluate(trained: Tokenizer, context: Any, batch: Batch) -> dict[str, Any]:
-    x = coder.inputs(batch)
+    x, mask = coder.inputs(batch), coder.mask(batch)
     out = vqvae.forward(model, *trained, x)
-    reconstruction = jnp.clip(out.reconstruction, -0.5, 0.5)
     return {
-      "error": metrics.squared_error(reconstruction, x, mask=batch["mask"]),
-      "counts": counts_of(out, batch["mask"]),
+      "error": fidelity.sums(out.reconstruction, x, batch),
+      "counts": [counted(q.indices, mask=mask) for q in out.quantized],
     }
 
   def figures(sums: dict[str, Any]) -> dict[str, float]:
-    values = {"mse": metrics.mean(sums["error"]), "psnr": metrics.psnr(sums["error"])}
+    values = dict(fidelity.figures(sums["error"]))
     for suffix, counts in zip(suffixes, sums["counts"], strict=True):
       values[f"perplexity{suffix}"] = metrics.perplexity(counts)
       values[f"usage{suffix}"] = metrics.usage(counts)
     return {name: float(value) for name, value in values.items()}
 
   def report(trained: Tokenizer, examples: Splits) -> Report:
-    """Originals over what the top alone says, the first two levels, ..., all of them."""
+    """Some examples as they are and as they come back, and how often each code is used."""
     split = reported(examples)
-    count = min(4 * coder.columns, len(split))
-    batch = split.read(np.linspace(0, len(split) - 1, count, dtype=int), None)
-    out = jax.jit(lambda trained, x: vqvae.forward(model, *trained, x))(
-      trained, x := coder.inputs(batch)
-    )
-    indices, decode = tuple(q.indices for q in out.quantized), jax.jit(coder.decode)
-    partial = [decode(trained, indices[:l]) for l in range(1, len(suffixes))]
-    rows = map(coder.outputs, (x, *partial, out.reconstruction))
+    count = min(coder.rows * coder.columns, len(split))
+    x = coder.inputs(split.read(np.linspace(0, len(split) - 1, count, dtype=int), None))
+    indices = jax.jit(coder.encode)(trained, x)
     usage = {
       f"codebook_usage{suffix}.png": usage_plot(np.asarray(c), float(quantize.perplexity(c)))
-      for suffix, c in zip(suffixes, counts_of(out), strict=True)
+      for suffix, c in zip(suffixes, map(counted, indices), strict=True)
     }
-    return Report(files=coder.show("reconstructions", *rows, columns=coder.columns) | usage)
+    return Report(files=coder.report(trained, x, indices) | usage)
 
   return Task(
     init=init,
     step=learn.step_of(loss, optimizer, update=update, accumulate=stage.accumulate),
     evaluate=evaluate,
     figures=figures,
-    best="-mse",
-    examples=lambda: run.splits,
+    best=f"-{fidelity.name}",
+    examples=lambda: stage.examples(run),
     spec=coder.spec,
     learned=learned,
     report=report,

@@ -23,8 +23,8 @@ your params when gradients train them, `CodebookState.codebook` when statistics 
 Shapes: B batch, ... positions of a level's map, D code dimension, K_l codes of a level.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -36,7 +36,7 @@ from vqlab import quantize
 class Output(NamedTuple):
   """What one pass gives; tuples hold one value a level, top first."""
 
-  reconstruction: jax.Array  # of x's shape
+  reconstruction: jax.Array  # of x's shape, or what tells x's distribution
   z: tuple[jax.Array, ...]  # [B, ..., D]  the vectors before quantization
   quantized: tuple[quantize.Quantized, ...]  # of z
 
@@ -44,7 +44,7 @@ class Output(NamedTuple):
 class Losses(NamedTuple):
   """The three terms of the objective, one value an example; the last two are summed over levels."""
 
-  reconstruction: jax.Array  # [B]  squared error, mean over all values of the example
+  reconstruction: jax.Array  # [B]  squared error, or another, mean over the example's values
   codebook: jax.Array  # [B]  mean over positions; its gradient reaches only the codebooks
   commitment: jax.Array  # [B]  mean over positions; its gradient reaches only what z is made by
 
@@ -61,8 +61,19 @@ def forward(
   return model.apply({"params": params}, x, tuple(codebooks), estimator=estimator)
 
 
-def losses(output: Output, x: jax.Array) -> Losses:
-  """The terms of the objective for each example; see `Losses`."""
+def squared_error(reconstruction: jax.Array, x: jax.Array) -> jax.Array:
+  """(x' - x)^2 of every value."""
+  return jnp.square(reconstruction - x.astype(reconstruction.dtype))
+
+
+def losses(
+  output: Output, x: Any, *, error: Callable[[jax.Array, Any], jax.Array] = squared_error
+) -> Losses:
+  """The terms of the objective for each example; see `Losses`.
+
+  Args:
+    error: of a reconstruction and x: of every value of the example, [B, ...].
+  """
   mean = lambda values: jnp.mean(values, axis=tuple(range(1, values.ndim)))
 
   def summed(loss) -> jax.Array:
@@ -71,7 +82,7 @@ def losses(output: Output, x: jax.Array) -> Losses:
     return sum(others, first)
 
   return Losses(
-    reconstruction=mean(jnp.square(output.reconstruction - x.astype(output.reconstruction.dtype))),
+    reconstruction=mean(error(output.reconstruction, x)),
     codebook=summed(quantize.codebook_loss),
     commitment=summed(quantize.commitment_loss),
   )

@@ -13,12 +13,16 @@ import jax.numpy as jnp
 from vqlab.nn.dtypes import at_least_float32
 
 
+def companded(x: jax.Array, *, num_codes: int = 256) -> jax.Array:
+  """y of samples x in [-1, 1]; what is beyond is clipped."""
+  x, mu = jnp.clip(x.astype(at_least_float32(x.dtype)), -1, 1), num_codes - 1
+  return jnp.sign(x) * jnp.log1p(mu * jnp.abs(x)) / math.log1p(mu)
+
+
 def mu_law(x: jax.Array, *, num_codes: int = 256) -> jax.Array:
   """Samples in [-1, 1] as codes i32[...] in [0, K); what is beyond is clipped."""
-  x = jnp.clip(x.astype(at_least_float32(x.dtype)), -1, 1)
-  mu = num_codes - 1
-  y = jnp.sign(x) * jnp.log1p(mu * jnp.abs(x)) / math.log1p(mu)
-  return jnp.rint((y + 1) / 2 * mu).astype(jnp.int32)
+  y = companded(x, num_codes=num_codes)
+  return jnp.rint((y + 1) / 2 * (num_codes - 1)).astype(jnp.int32)
 
 
 def inverse_mu_law(codes: jax.Array, *, num_codes: int = 256) -> jax.Array:
