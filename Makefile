@@ -28,7 +28,7 @@ test-versions:
 	  test -x $$env/bin/uv || { $(PYTHON) -m venv $$env && $$env/bin/python -m pip install --quiet uv; } \
 	    || exit 1; \
 	  $$env/bin/uv pip install --quiet --python $$env/bin/python --upgrade --resolution $$wanted \
-	    -e ".[train,video,dev]" || exit 1; \
+	    -e ".[train,video,audio,dev]" || exit 1; \
 	  echo "the tests on $$wanted versions"; \
 	  TF_CPP_MIN_LOG_LEVEL=3 $$env/bin/python -m pytest -n $(WORKERS) --dist loadfile || exit 1; \
 	done
@@ -44,9 +44,9 @@ format: $(VENV)/.dev
 # Other people's implementations, which parity tests and benchmarks compare with.
 peers: $(VENV)/.peers
 
-$(VENV)/.train: EXTRAS = train,video
-$(VENV)/.dev: EXTRAS = train,video,dev
-$(VENV)/.peers: EXTRAS = train,video,dev,peers
+$(VENV)/.train: EXTRAS = train,video,audio
+$(VENV)/.dev: EXTRAS = train,video,audio,dev
+$(VENV)/.peers: EXTRAS = train,video,audio,dev,peers
 $(VENV)/.train $(VENV)/.dev $(VENV)/.peers: pyproject.toml constraints.txt
 	@begun=$$(date +%s); \
 	echo "installing vqlab[$(EXTRAS)] into $(VENV) ..."; \

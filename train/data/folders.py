@@ -1,11 +1,10 @@
 """Folders of data: where datasets are kept, and files whose split and class their paths tell."""
 
 import hashlib
-import itertools
 import os
 import pathlib
-from collections.abc import Iterable, Iterator
-from typing import Literal
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal
 
 from train.errors import BadInput
 
@@ -71,20 +70,26 @@ def by_split(
 def _hold_out(
   root: pathlib.Path, examples: list[Example], fraction: float
 ) -> dict[str, list[Example]]:
-  """Splits off `fraction` as test, the same share of each class to within one example.
+  """Splits off `fraction` as test, the same share of each class to within one example."""
+  names = [path.relative_to(root).as_posix() for path, _ in examples]
+  parts = _parted(examples, every_nth(names, [label for _, label in examples], fraction))
+  return {split: sorted(part) for split, part in parts.items()}
 
-  Within a class the files are ordered by a hash of their paths. Of the whole sequence, class after
-  class, every 1/fraction-th is taken: systematic sampling, which is stratified by itself.
+
+def every_nth(names: Sequence[str], groups: Sequence[Any], fraction: float) -> list[bool]:
+  """Which of the names are taken: `fraction` of each group, to within one name.
+
+  Within a group the names are ordered by their hashes. Of the whole sequence, group after group,
+  every 1/fraction-th is taken: systematic sampling, which is stratified by itself.
   """
 
-  def position(example: Example) -> tuple[int, bytes]:
-    relative = example[0].relative_to(root).as_posix()
-    return example[1], hashlib.sha256(os.fsencode(relative)).digest()
+  def position(i: int) -> tuple[Any, bytes]:
+    return groups[i], hashlib.sha256(os.fsencode(names[i])).digest()
 
-  ordered = sorted(examples, key=position)
-  taken = [int(i * fraction + 0.5) for i in range(len(ordered) + 1)]
-  parts = _parted(ordered, [a < b for a, b in itertools.pairwise(taken)])
-  return {split: sorted(part) for split, part in parts.items()}
+  taken = [False] * len(names)
+  for place, i in enumerate(sorted(range(len(names)), key=position)):
+    taken[i] = int(place * fraction + 0.5) < int((place + 1) * fraction + 0.5)
+  return taken
 
 
 def _parted(examples: list[Example], held_out: list[bool]) -> dict[str, list[Example]]:

@@ -1,0 +1,1 @@
+"""Sound: speech and music as sources, and what is learned from them."""
