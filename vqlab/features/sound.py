@@ -14,15 +14,16 @@ from vqlab.nn.spectrogram import log_mel
 
 
 class SoundClassifier(nn.Module):
-  """`SmallClassifier` over log-mel spectrograms as images [B, F, M, 1].
+  """`SmallClassifier` over log-mel spectrograms as images [B, F, M, 2].
 
       model = SoundClassifier(num_classes=10, rate=16000)
       params = model.init(key, sounds)["params"]
       logits = model.apply({"params": params}, sounds, train=True, rngs={"dropout": key})
       features = model.apply({"params": params}, sounds, method="features")      # [B, D]
 
-  The image is (log_mel + 6) / 3: silence reads about -2, full scale about 2. It is the same for all
-  sounds, so that how loud one is can be heard.
+  The first channel is (log_mel + 6) / 3: silence reads about -2, full scale about 2, of all sounds
+  alike, so that how loud one is can be heard. The second says which filter it is, from -1 to 1:
+  a network that slides over the map and averages it would hear a tune, but hardly in what pitch.
 
   Attributes:
     num_classes: Y.
@@ -64,4 +65,6 @@ class SoundClassifier(nn.Module):
   def _images(self, sounds: jax.Array) -> jax.Array:
     sounds = sounds.astype(at_least_float32(sounds.dtype, self.dtype))
     options = {"window": self.window, "hop": self.hop, "num_mels": self.num_mels}
-    return (log_mel(sounds, rate=self.rate, **options)[..., None] + 6) / 3
+    loudness = (log_mel(sounds, rate=self.rate, **options) + 6) / 3
+    height = jnp.linspace(-1, 1, self.num_mels, dtype=loudness.dtype)
+    return jnp.stack([loudness, jnp.broadcast_to(height, loudness.shape)], axis=-1)

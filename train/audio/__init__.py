@@ -1,0 +1,1 @@
+"""Sound: utterances of speakers, and what hears them."""
