@@ -37,7 +37,7 @@ class AudioVQVAEStage(TokenizerStage):
   local_features: int = field(128, least=1)
   """What the decoder is told at a position of the codes."""
   tell_speaker: bool = field(True)
-  """Tell the decoder who speaks, where several do: then codes need not, and voices can be changed."""
+  """Tell the decoder who speaks, where several do, so that codes need not: voices can be changed."""
   decoder_channels: int = field(256, least=1)
   """Width of the decoder."""
   skip_channels: int = field(256, least=1)

@@ -2,22 +2,20 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from train import learn
 from train.config import TrainingStage
 from train.fields import field
 from train.images import augment
 from train.images.sheets import from_bytes, sheet
+from train.judging import Sums, figures_of, in_batches, sums_of
 from train.learn import Learned, State
 from train.task import Batch, Report, Run, Splits, Task, reported
-from vqlab import metrics
 from vqlab.features import SmallClassifier
 
 
@@ -83,10 +81,7 @@ class ClassifierStage(TrainingStage):
       init=init,
       step=learn.step_of(loss, optimizer, accumulate=self.accumulate),
       evaluate=evaluate,
-      figures=lambda sums: {
-        "cross_entropy": float(metrics.mean(sums.nats)),
-        "accuracy": float(metrics.mean(sums.right)),
-      },
+      figures=figures_of,
       best="-cross_entropy",
       examples=lambda: run.splits,
       spec={
@@ -96,29 +91,3 @@ class ClassifierStage(TrainingStage):
       report=report,
       model=model,
     )
-
-
-def in_batches(
-  function: Callable[[np.ndarray], Any], images: np.ndarray, size: int = 250
-) -> np.ndarray:
-  """function(images) on the host, `size` at a time, so that it is compiled for one shape."""
-  size, parts = min(size, len(images)), []
-  for first in range(0, len(images), size):
-    part = images[first : first + size]
-    padded = np.pad(part, ((0, size - len(part)),) + ((0, 0),) * (images.ndim - 1))
-    parts.append(np.asarray(function(padded))[: len(part)])
-  return np.concatenate(parts)
-
-
-class Sums(NamedTuple):
-  """What an evaluation adds up."""
-
-  nats: metrics.Total  # cross entropy
-  right: metrics.Total
-
-
-def sums_of(logits: jax.Array, batch: Batch) -> Sums:
-  """Of logits [B, classes]; under the batch's mask, where it has one."""
-  nats = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
-  mask = batch.get("mask")
-  return Sums(metrics.total(nats, mask=mask), metrics.accuracy(logits, batch["label"], mask=mask))

@@ -11,9 +11,9 @@ from train import weights
 from train.codes import generation as drawing
 from train.errors import BadInput
 from train.images import judge, rejection
-from train.images.classify import in_batches
 from train.images.generating import load
 from train.images.verbs import Score
+from train.judging import in_batches
 from train.report import console
 from train.tables import table
 from train.task import reported

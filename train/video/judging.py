@@ -9,6 +9,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from train.data.pipeline import batches_of
+from train.judging import confusion_of, confusion_picture
 from train.learn import Learned
 from train.task import Report
 from train.video import pictures
@@ -51,12 +52,11 @@ def report(
     (name, classes[label], classes[found], f"{a:.6g}", f"{b:.6g}")
     for name, label, found, a, b in zip(names, labels, best, own, scores.max(1), strict=True)
   ]
-  confusion = np.zeros((len(classes), len(classes)), np.int64)
-  np.add.at(confusion, (labels, best), 1)
+  confusion = confusion_of(labels, best, len(classes))
   files = {
     "scores.csv": table,
     "scores.npz": {"scores": scores, "labels": labels, "names": names, "classes": list(classes)},
-    "confusion.png": pictures.confusion(confusion, classes),
+    "confusion.png": confusion_picture(confusion, classes, what="videos"),
     "hardest.png": _hardest(stage, clips, np.flatnonzero(whole), labels, scores, own),
   }
   return Report(figures, files)

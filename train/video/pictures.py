@@ -1,4 +1,4 @@
-"""Clips and figures of a classifier as a person looks at them."""
+"""Clips as a person looks at them."""
 
 from collections.abc import Sequence
 
@@ -34,24 +34,3 @@ def _frames(clip: np.ndarray) -> list[Image.Image]:
   size = (max(1, round(clip.shape[2] * _HEIGHT / clip.shape[1])), _HEIGHT)
   way = Image.Resampling.NEAREST if clip.shape[1] < _HEIGHT else Image.Resampling.BICUBIC
   return [frame.resize(size, way).convert("RGB") for frame in frames]
-
-
-def confusion(counts: np.ndarray, names: Sequence[str]) -> np.ndarray:
-  """How often videos of a class (rows) are taken for another, i64[K, K]: a picture u8[H, W, 3]."""
-  from matplotlib.backends.backend_agg import FigureCanvasAgg
-  from matplotlib.figure import Figure
-
-  side = min(4 + 0.22 * len(names), 14)
-  figure = Figure(figsize=(side + 1, side), dpi=110, layout="constrained")
-  canvas = FigureCanvasAgg(figure)
-  axes = figure.add_subplot()
-  share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-  shown = axes.imshow(100 * share, cmap="Blues", vmin=0, vmax=100)
-  right = np.trace(counts) / max(counts.sum(), 1)
-  axes.set(title=f"{counts.sum()} videos, {right:.1%} right", xlabel="predicted", ylabel="class")
-  if len(names) <= 60:
-    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
-    axes.set_yticks(range(len(names)), names, fontsize=8)
-  figure.colorbar(shown, label="% of the class' videos", shrink=0.8)
-  canvas.draw()
-  return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -1,4 +1,4 @@
-"""Networks that only judge: Inception-v3, and small classifiers to train on the data at hand."""
+"""Networks that only judge: Inception-v3, small classifiers; the spectrograms that some read."""
 
 from vqlab.features.accuracy_score import (
   AccuracyScore,
@@ -11,6 +11,8 @@ from vqlab.features.accuracy_score import (
 from vqlab.features.classifier import LinearClassifier, MLPClassifier, SmallClassifier
 from vqlab.features.inception import InceptionOutput, InceptionV3, inception_images
 from vqlab.features.probe import FewShot, FittedProbe, ProbeScore, few_shot, fit_probe, score_probe
+from vqlab.features.sound import SoundClassifier
+from vqlab.nn.spectrogram import log_mel, mel_filters, spectrogram
 
 __all__ = [
   "AccuracyScore",
@@ -23,6 +25,7 @@ __all__ = [
   "MLPClassifier",
   "ProbeScore",
   "SmallClassifier",
+  "SoundClassifier",
   "classification_accuracy_score",
   "classifier_accuracy",
   "default_optimizer",
@@ -30,5 +33,8 @@ __all__ = [
   "fit_classifier",
   "fit_probe",
   "inception_images",
+  "log_mel",
+  "mel_filters",
   "score_probe",
+  "spectrogram",
 ]

@@ -16,6 +16,7 @@ from vqlab.metrics.inception_score import ClassSums, InceptionScore, class_sums,
 from vqlab.metrics.likelihood import bits_per_dim, negative_log_likelihood, total_bits_per_dim
 from vqlab.metrics.precision_recall import PrecisionRecall, precision_recall
 from vqlab.metrics.ranking import rank_among, ranking, ranking_of_one, top_k
+from vqlab.metrics.sound import log_spectral_distance
 from vqlab.metrics.sums import Total, across, mean, merge, total
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
   "feature_sums",
   "frechet_distance",
   "inception_score",
+  "log_spectral_distance",
   "mean",
   "merge",
   "moments",
