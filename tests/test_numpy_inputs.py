@@ -87,6 +87,10 @@ CALLS = {
   "frechet": lambda: metrics.feature_sums(Z, reference=Z[0], mask=MASK),
   "inception score": lambda: metrics.inception_score(metrics.class_sums(Z)),
   "precision and recall": lambda: metrics.precision_recall(Z, Z + 1, k=2),
+  "sound": lambda: (
+    features.log_mel(np.ones((6, 99)), rate=8000),
+    metrics.log_spectral_distance(np.ones((6, 99)), np.zeros((6, 99)), lengths=LABELS + 9),
+  ),
   "rejection": lambda: generation.keep_best(generation.class_scores(Z, LABELS), None, fraction=0.5),
 }
 

@@ -23,7 +23,7 @@ class SoundClassifier(nn.Module):
 
   The first channel is (log_mel + 6) / 3: silence reads about -2, full scale about 2, of all sounds
   alike, so that how loud one is can be heard. The second says which filter it is, from -1 to 1:
-  a network that slides over the map and averages it would hear a tune, but hardly in what pitch.
+  a small network, which slides over the map and averages it, would hear a tune but hardly how high.
 
   Attributes:
     num_classes: Y.

@@ -34,8 +34,7 @@ def log_spectral_distance(
   """
   if x.shape != y.shape:
     raise ValueError(f"log_spectral_distance: shapes must agree; found {x.shape} and {y.shape}")
-  if lengths is None:
-    lengths = jnp.full(x.shape[:1], x.shape[1], jnp.int32)
+  lengths = jnp.asarray(jnp.full(len(x), x.shape[1]) if lengths is None else lengths)
   real = jnp.arange(x.shape[1], dtype=lengths.dtype) < lengths[:, None]
 
   def decibels(x: jax.Array) -> jax.Array:
