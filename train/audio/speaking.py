@@ -63,9 +63,12 @@ def shown(
   """
   from train.audio.pictures import spectrogram_sheet
 
+  columns = list(zip(*rows, strict=True))
   pause = np.zeros(int(rate * _PAUSE), np.int16)
   sounds = [part for row in rows for sound in row for part in (sound, pause)]
   return {
-    f"{name}.png": spectrogram_sheet(rows, rate=rate, titles=titles, names=names),
+    f"{name}.png": spectrogram_sheet(
+      list(zip(*rows, strict=True)), rate=rate, titles=titles, names=names
+    ),
     f"{name}.wav": (rate, np.concatenate(sounds)),
   }

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from train.audio import speaking
+from train.audio.classify import full_scale_one
 from train.codes.tokenizer import Codebook, Coder, Fidelity, Tokenizer, TokenizerStage
 from train.fields import field
 from train.task import Batch, Run, Splits
@@ -37,7 +38,7 @@ class AudioVQVAEStage(TokenizerStage):
   local_features: int = field(128, least=1)
   """What the decoder is told at a position of the codes."""
   tell_speaker: bool = field(True)
-  """Tell the decoder who speaks, where several do, so that codes need not: voices can be changed."""
+  """Tell the decoder who speaks, where several do, so that voices can be changed."""
   decoder_channels: int = field(256, least=1)
   """Width of the decoder."""
   skip_channels: int = field(256, least=1)
@@ -122,7 +123,7 @@ class AudioVQVAEStage(TokenizerStage):
 
 def heard(batch: Batch, dtype: Any) -> Sound:
   """A batch as the model takes it."""
-  return Sound(batch["sound"].astype(dtype) / 32768, batch["speaker"])
+  return Sound(full_scale_one(batch["sound"], dtype), batch["speaker"])
 
 
 def real_codes(batch: Batch, hop: int) -> jax.Array:

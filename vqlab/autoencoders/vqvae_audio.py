@@ -136,6 +136,7 @@ class AudioVQVAE(nn.Module):
       cycle=self.cycle,
       dtype=self.dtype,
       param_dtype=self.param_dtype,
+      parent=None,  # it may be asked for outside of `apply`, too
     )
 
   @property
