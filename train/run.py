@@ -147,7 +147,8 @@ def _work(workdir: Workdir, run: Run, name: str, task: Work, stop: Callable[[], 
   figures = task.figures(made)
   if jax.process_index() == 0:
     seconds = round(time.monotonic() - start, 1)
-    workdir.finish(name, steps=0, seconds=seconds, figures=dict(figures))
+    files = [f"{name}/{file}" for file in task.files]
+    workdir.finish(name, steps=0, seconds=seconds, figures=dict(figures), files=files)
   return Finished(run.config.stages[name], task, made, figures)
 
 

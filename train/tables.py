@@ -65,6 +65,45 @@ _FIGURES |= {
   for kind, probe in (("linear", "linear probe"), ("mlp", "MLP probe"))
 }
 
+_FIGURES |= {
+  "nats_per_sample": ("negative log-likelihood", "{:.4f} nats a sample"),
+  "codes_per_second": ("codes a second", "{:.1f}"),
+  "bits_per_second_nominal": ("rate of the codes, all alike", "{:,.0f} bits a second"),
+  "bits_per_second_unigram": ("rate of the codes, by their frequencies", "{:,.0f} bits a second"),
+  "bits_per_second_prior": ("rate of the codes, by the prior", "{:,.0f} bits a second"),
+  "distance_own": ("log-spectral distance of reconstructions", "{:.2f} dB"),
+  "distance_mean_spectrum": ("that of the mean spectrum", "{:.2f} dB"),
+  "distance_mu_law": ("that of a mu law at as many bits a second", "{:.2f} dB"),
+  "mu_law_bits": ("bits a sample of that", "{:.0f}"),
+}
+_HEARD = {"real": "real speech", "own": "reconstructions", "other": "conversions"}
+_FIGURES |= {
+  f"{what}_{kind}": (f"{called} heard in {sound}", "{:.1%}")
+  for kind, sound in _HEARD.items()
+  for what, called in (
+    ("speaker", "target speaker" if kind == "other" else "speaker"),
+    ("label", "label"),
+  )
+}
+_FIGURES |= {
+  f"{what}_of_{unit}_by_{kind}": (f"{what} of {an} {unit}, linear probe of {of}", "{:.1%}")
+  for what in ("speaker", "label")
+  for unit, an, ofs in (
+    ("utterance", "an", ("its codes' histogram", "its mean spectrum and deviation")),
+    ("frame", "a", ("its code", "its spectrum")),
+  )
+  for kind, of in zip(("codes", "sound"), ofs, strict=True)
+}
+_FIGURES |= {
+  f"{what}_{base}": (f"{what}, {called}", "{:.1%}")
+  for what in ("speaker", "label")
+  for base, called in (
+    ("chance", "by chance"),
+    ("most_frequent_utterance", "the most frequent one of utterances always"),
+    ("most_frequent_frame", "the most frequent one of frames always"),
+  )
+}
+
 
 def table(title: str, *columns: str) -> Table:
   return Table(*columns, title=escape(title), title_justify="left")
@@ -76,7 +115,12 @@ def figures_table(title: str) -> Table:
 
 def add_figures(to: Table, stage: str, figures: dict[str, float]) -> None:
   """A line a figure. Those of a level have its name at their end; those named figure@k=1,
-  figure@k=2, ... stand in one line, as do figure@5, figure@10, ..., by their numbers."""
+  figure@k=2, ... stand in one line, as do figure@5, figure@10, ..., by their numbers, and behind a
+  figure the ends of its interval, figure_low and figure_high."""
+  ends = {
+    n: [figures[f"{n}_{e}"] for e in ("low", "high")] for n in figures if f"{n}_low" in figures
+  }
+  figures = {n: x for n, x in figures.items() if n.rsplit("_", 1)[0] not in ends}
   series: dict[str, list[tuple[str, float]]] = {}
   for key, value in figures.items():
     name, _, at = key.partition("@")
@@ -88,7 +132,10 @@ def add_figures(to: Table, stage: str, figures: dict[str, float]) -> None:
     if values[0][0]:
       letter = values[0][0].partition("=")[0]
       title += f"; {letter} = " + ", ".join(at.partition("=")[2] for at, _ in values)
-    to.add_row("" if i else stage, title, ", ".join(text.format(value) for _, value in values))
+    written = ", ".join(text.format(value) for _, value in values)
+    if name in ends:
+      written += " [{}, {}]".format(*map(text.format, ends[name]))
+    to.add_row("" if i else stage, title, escape(written))
 
 
 def _titled(name: str) -> tuple[str, str]:

@@ -62,6 +62,7 @@ class Work(NamedTuple):
   open: Callable[[pathlib.Path], Any]  # what `run` made in the folder, such as Splits
   figures: Callable[[Any], dict[str, float]]
   what: Callable[[], str]  # what is to be made, in words
+  files: tuple[str, ...] = ()  # those in the folder that a person looks at
   model: Any = None  # for those who load the stage, where it is of one
 
 

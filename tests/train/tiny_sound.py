@@ -1,7 +1,9 @@
 """A small experiment on made-up tones, for tests: it has every part and learns next to nothing."""
 
 from train.audio.classify import SoundClassifierStage
+from train.audio.converting import ConversionStage
 from train.audio.prior import SpeechPriorStage
+from train.audio.probing import ProbeStage
 from train.audio.sources import Tones
 from train.audio.vqvae import AudioVQVAEStage, Codebook
 from train.config import Experiment, Log
@@ -35,6 +37,8 @@ def get_config() -> Experiment:
       ),
       "hears_speaker": SoundClassifierStage(**lengths, hears="speaker", chunk=1024, **judge),
       "hears_label": SoundClassifierStage(**lengths, hears="label", chunk=1024, **judge),
+      "conversions": ConversionStage(length=1024),
+      "probes": ProbeStage(length=1024, num_mels=8, steps=20),
     },
     log=Log(every=2),
   )

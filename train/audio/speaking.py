@@ -7,12 +7,27 @@ from typing import Any
 import jax
 import numpy as np
 
-from train.codes.tokenizer import Tokenizer
+from train.codes.tokenizer import Coder, Tokenizer
+from train.task import Batch
 from vqlab.autoencoders import vqvae_audio
 from vqlab.autoencoders.vqvae_audio import AudioVQVAE
 
 _AT_ONCE = 32  # utterances; what a position costs is mostly the same for one and for so many
 _PAUSE = 0.25  # seconds
+
+
+def encode(coder: Coder, trained: Tokenizer, batch: Batch) -> np.ndarray:
+  """The codes i32[N, S] of sounds, some at a time."""
+  encode = jax.jit(
+    lambda trained, sound, speaker: coder.encode(
+      trained, coder.inputs({"sound": sound, "speaker": speaker})
+    )[0]
+  )
+  size, parts = min(_AT_ONCE, len(batch["sound"])), []
+  for first in range(0, len(batch["sound"]), size):
+    rows = np.minimum(np.arange(first, first + size), len(batch["sound"]) - 1)
+    parts.append(np.asarray(encode(trained, batch["sound"][rows], batch["speaker"][rows])))
+  return np.concatenate(parts)[: len(batch["sound"])]
 
 
 def speak(
@@ -67,8 +82,6 @@ def shown(
   pause = np.zeros(int(rate * _PAUSE), np.int16)
   sounds = [part for row in rows for sound in row for part in (sound, pause)]
   return {
-    f"{name}.png": spectrogram_sheet(
-      list(zip(*rows, strict=True)), rate=rate, titles=titles, names=names
-    ),
+    f"{name}.png": spectrogram_sheet(columns, rate=rate, titles=titles, names=names),
     f"{name}.wav": (rate, np.concatenate(sounds)),
   }

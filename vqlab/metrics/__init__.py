@@ -16,7 +16,7 @@ from vqlab.metrics.inception_score import ClassSums, InceptionScore, class_sums,
 from vqlab.metrics.likelihood import bits_per_dim, negative_log_likelihood, total_bits_per_dim
 from vqlab.metrics.precision_recall import PrecisionRecall, precision_recall
 from vqlab.metrics.ranking import rank_among, ranking, ranking_of_one, top_k
-from vqlab.metrics.sound import log_spectral_distance
+from vqlab.metrics.sound import decibels, log_spectral_distance, spectral_distance
 from vqlab.metrics.sums import Total, across, mean, merge, total
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
   "bits_per_dim",
   "class_sums",
   "code_counts",
+  "decibels",
   "feature_sums",
   "frechet_distance",
   "inception_score",
@@ -48,6 +49,7 @@ __all__ = [
   "rank_among",
   "ranking",
   "ranking_of_one",
+  "spectral_distance",
   "squared_error",
   "top_k",
   "total",

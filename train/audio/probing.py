@@ -1,0 +1,167 @@
+"""What codes know of who speaks and of what is said, by linear probes, beside what sound knows.
+
+Of frames: the code at a position, one of K, against the log-mel spectrum there. Of utterances: how
+often each code occurs, against the means and deviations of the log-mel spectra. Probes are trained
+on the training sounds and asked for those that figures are reported on.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from train.audio import speaking
+from train.audio.classify import full_scale_one
+from train.audio.converting import opened
+from train.audio.intervals import grouped_share, share
+from train.audio.sounds import Chunks, Sounds
+from train.audio.vqvae import AudioVQVAEStage
+from train.config import Stage
+from train.errors import Preempted
+from train.fields import field
+from train.report import write_npz, write_report
+from train.task import Run, Work, reported
+from vqlab import features
+
+_FRAMES = 60_000  # that probes of frames are trained on
+
+
+class Told(NamedTuple):
+  """Sounds as probes are told of them."""
+
+  codes: np.ndarray  # i32[M] of all frames
+  mels: np.ndarray  # f32[M, bands] of the same frames
+  sound: np.ndarray  # i64[M], whose they are
+  labels: dict[str, np.ndarray]  # i32[N] of the sounds, by name
+
+
+@dataclasses.dataclass(frozen=True)
+class ProbeStage(Stage):
+  """Linear probes of codes, of their histograms, and of log-mel spectra."""
+
+  length: int = field(16000, least=1)
+  """Samples of an utterance, longer ones are cut."""
+  num_mels: int = field(24, least=1)
+  """Bands of the spectra."""
+  steps: int = field(2000, least=1)
+  """Of each probe's training."""
+
+  def make(self, run: Run) -> Work:
+    done, sizes = run.the(AudioVQVAEStage), {"speaker": len(run.about["speakers"])}
+    sizes["label"] = run.about["num_classes"]
+    names = {"speaker": run.about["speakers"], "label": run.about["class_names"]}
+    sizes = {name: size for name, size in sizes.items() if size > 1}
+    if not sizes:
+      raise ValueError("the sounds have neither several speakers nor labels to be probed for")
+    coder = done.stage.coder(run.about, self.length)
+
+    def work(folder: pathlib.Path, stop: Callable[[], bool]) -> None:
+      tell = lambda sounds: self.told(coder, done.learned, sounds, run.about["rate"])
+      train, test = tell(run.splits["train"]), tell(reported(run.splits))
+      found = {}
+      for name, size in sizes.items():
+        if stop():
+          raise Preempted("stopped between two probes")
+        found |= self.probed(train, test, name, size, coder.num_codes)
+      write_npz(folder / "probes.npz", **found)
+      from train.audio.pictures import label_map_picture
+
+      pictures = {}
+      for name, size in sizes.items():
+        counts = np.zeros((coder.num_codes, size), np.int64)
+        np.add.at(counts, (test.codes, test.labels[name][test.sound]), 1)
+        title = f"What codes go with: {name}"
+        pictures[f"codes_by_{name}.png"] = label_map_picture(counts, names[name], title=title)
+      write_report(folder, pictures)
+
+    return Work(
+      run=work,
+      open=lambda folder: opened(folder / "probes.npz"),
+      figures=_figures,
+      what=lambda: f"linear probes for {' and '.join(sizes)}",
+      files=tuple(f"codes_by_{name}.png" for name in sizes),
+    )
+
+  def told(self, coder: Any, trained: Any, sounds: Sounds, rate: int) -> Told:
+    batch = Chunks(sounds, self.length, whole=True).read(np.arange(len(sounds)), None)
+    hop, window = coder.model.hop, max(256, 4 * coder.model.hop)
+    codes = speaking.encode(coder, trained, batch)
+    mel = jax.jit(
+      lambda x: features.log_mel(
+        full_scale_one(x, np.float32), rate=rate, window=window, hop=hop, num_mels=self.num_mels
+      )
+    )
+    parts = [mel(batch["sound"][i : i + 64]) for i in range(0, len(sounds), 64)]
+    real = np.arange(codes.shape[1]) * hop < batch["length"][:, None]
+    return Told(
+      codes[real],
+      np.concatenate([np.asarray(x) for x in parts])[real],
+      np.nonzero(real)[0],
+      {name: batch[name] for name in ("speaker", "label")},
+    )
+
+  def probed(
+    self, train: Told, test: Told, name: str, size: int, num_codes: int
+  ) -> dict[str, np.ndarray]:
+    """Of every probe whether it is right: of frames as sums over each sound."""
+    model = features.LinearClassifier(size)
+
+    def right(x: tuple[np.ndarray, np.ndarray], y: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+      probe = features.fit_probe(
+        jax.random.key(0), jnp.asarray(x[0]), jnp.asarray(y[0]), model=model, num_steps=self.steps
+      )
+      logits = model.apply({"params": probe.params}, (x[1] - probe.center) / probe.scale)
+      return np.asarray(logits).argmax(1) == y[1]
+
+    both, found = (train, test), {}
+    labels = tuple(told.labels[name] for told in both)
+    histograms = tuple(histogram(told, num_codes) for told in both)
+    spectra = tuple(means_and_deviations(told) for told in both)
+    for kind, x in {"codes": histograms, "sound": spectra}.items():
+      found[f"{name}_of_utterance_by_{kind}"] = right(x, labels)
+    rows = np.random.default_rng(0).permutation(len(train.codes))[:_FRAMES]
+    labels = labels[0][train.sound[rows]], labels[1][test.sound]
+    one_hot = lambda codes: np.eye(num_codes, dtype=np.float32)[codes]
+    by_kind = {
+      "codes": (one_hot(train.codes[rows]), one_hot(test.codes)),
+      "sound": (train.mels[rows], test.mels),
+    }
+    counts = np.bincount(test.sound)
+    for kind, x in by_kind.items():
+      sums = np.bincount(test.sound, weights=right(x, labels))
+      found[f"{name}_of_frame_by_{kind}"] = np.stack([sums, counts])
+    frequent = np.bincount(test.labels[name], minlength=size).max() / len(test.labels[name])
+    frames = np.bincount(labels[1]).max() / len(labels[1])
+    return found | {f"{name}_chance": np.array([1 / size, frequent, frames])}
+
+
+def histogram(told: Told, num_codes: int) -> np.ndarray:
+  """The share of each code in every sound, f32[N, K]."""
+  counts = np.zeros((len(told.labels["speaker"]), num_codes), np.float32)
+  np.add.at(counts, (told.sound, told.codes), 1)
+  return counts / counts.sum(1, keepdims=True)
+
+
+def means_and_deviations(told: Told) -> np.ndarray:
+  """Of the spectra of every sound, f32[N, 2 bands]."""
+  split = np.split(told.mels, np.flatnonzero(np.diff(told.sound)) + 1)
+  return np.stack([np.concatenate([x.mean(0), x.std(0)]) for x in split])
+
+
+def _figures(found: dict[str, np.ndarray]) -> dict[str, float]:
+  """Accuracies with their intervals, those of frames by sounds drawn anew; and what to expect."""
+  figures = {}
+  for name, x in found.items():
+    if name.endswith("_chance"):
+      ends = ("chance", "most_frequent_utterance", "most_frequent_frame")
+      what = name.removesuffix("_chance")
+      figures |= {f"{what}_{end}": float(value) for end, value in zip(ends, x, strict=True)}
+    elif x.ndim == 2:
+      figures |= grouped_share(name, *x)
+    else:
+      figures |= share(name, int(x.sum()), len(x))
+  return {name: float(value) for name, value in figures.items()}
