@@ -1,7 +1,9 @@
 """What the benchmarks of sampling share: times of compiled code, naive sampling, tables."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,31 +21,32 @@ def best_time(run: Callable[[], jax.Array], *, repeats: int) -> float:
 
 
 def naive_seconds(
-  model: nn.Module, params: dict, shape: tuple[int, ...], *, budget: float
+  model: nn.Module, params: dict, shape: tuple[int, ...], *, budget: float, cond: Any = None
 ) -> tuple[float, int]:
   """Seconds a position takes naively, and the number of positions timed.
 
-  A naive position is the model on the whole map and one draw from one position's logits.
+  A naive position is the model on the whole map, or sequence, and one draw from one position's
+  logits.
   """
+
+  batch, length = shape[0], math.prod(shape[1:])
 
   @jax.jit
   def positions(codes: jax.Array, count: jax.Array) -> jax.Array:
     def body(position: jax.Array, codes: jax.Array) -> jax.Array:
-      logits = model.apply({"params": params}, codes)
-      row, column = jnp.divmod(position, jnp.int32(shape[2]))
-      logits = jax.lax.dynamic_slice(
-        logits, (0, row, column, 0), (shape[0], 1, 1, logits.shape[-1])
-      )
+      logits = model.apply({"params": params}, codes.reshape(shape), cond)
+      logits = logits.reshape(batch, length, -1)
+      logits = jax.lax.dynamic_slice_in_dim(logits, position, 1, axis=1)
       noise = jax.random.gumbel(jax.random.fold_in(jax.random.key(0), position), logits.shape)
       drawn = jnp.argmax(logits + noise, axis=-1).astype(jnp.int32)
-      return jax.lax.dynamic_update_slice(codes, drawn, (0, row, column))
+      return jax.lax.dynamic_update_slice(codes, drawn, (0, position))
 
     return jax.lax.fori_loop(jnp.int32(0), count, body, codes)
 
-  codes = jnp.zeros(shape, jnp.int32)
+  codes = jnp.zeros((batch, length), jnp.int32)
   jax.block_until_ready(positions(codes, jnp.int32(1)))  # compiles
   once = best_time(lambda: positions(codes, jnp.int32(1)), repeats=1)
-  count = int(min(shape[1] * shape[2], max(2, budget / once)))
+  count = int(min(length, max(2, budget / once)))
   return best_time(lambda: positions(codes, jnp.int32(count)), repeats=1) / count, count
 
 

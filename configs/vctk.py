@@ -6,8 +6,8 @@
 VCTK-Corpus is the corpus as it is unpacked, of version 0.80 or 0.92. Sounds are brought to 16 kHz.
 
 Paper    van den Oord, Vinyals, Kavukcuoglu 2017, arXiv 1711.00937, section 4.3: 109 speakers; six
-         convolutions of stride 2 and window 4, one map of codes, K = 512; a dilated decoder "similar
-         to the WaveNet decoder", told the codes and a one-hot speaker. Sizes of the decoder, the
+         convolutions of stride 2 and window 4, one map of codes, K = 512; a dilated decoder like
+         WaveNet's, told the codes and a one-hot speaker. Sizes of the decoder, the
          optimizer, window and length are not given: those here are WaveNet's usual three cycles of
          dilations 1 to 512 with 256 channels, and the optimizer of the paper's CIFAR-10 model.
 Expected speech of the same words in a voice of one's choice; the paper gives no figure for VCTK.

@@ -143,6 +143,8 @@ def states_of(folder) -> dict[str, np.ndarray]:
   """Every leaf of every stage's latest checkpoint: parameters, codebook, optimizer state."""
   here, leaves = jax.sharding.SingleDeviceSharding(jax.devices()[0]), {}
   for name, done in run.load(folder).stages.items():
+    if not isinstance(done.task, Task):
+      continue
     path = folder / name / "checkpoints"
     checkpoints = Checkpoints(path, best=done.task.best, read_only=True)
     step, state = checkpoints.latest(parallel.abstract_state(done.task, here))

@@ -1,0 +1,167 @@
+"""Tokenizer, prior, judges, conversions and probes as stages: resuming, devices, what they say."""
+
+import dataclasses
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+from scipy.io import wavfile
+
+from tests.train import tiny_sound
+from tests.train.conftest import (
+  assert_same,
+  lines,
+  one_device,
+  replaced,
+  states_of,
+  steps_of,
+  survives_being_killed,
+  untrained,
+)
+from train import parallel, run
+from train.audio import converting, speaking
+from train.audio.sources import Tones
+from train.config import Experiment, Parallel
+from train.errors import BadInput
+from train.run import load
+
+TINY = pathlib.Path(__file__).parents[1] / "tiny_sound.py"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def standard_promotion():
+  """Optax raises its decays to an integer power, which strict promotion refuses."""
+  with jax.numpy_dtype_promotion("standard"):
+    yield
+
+
+@pytest.fixture(scope="module")
+def runs(train, environment, tmp_path_factory):
+  """A run that was left alone, and one that was killed and resumed."""
+  return survives_being_killed(TINY, (), train, environment, tmp_path_factory.mktemp("sound"))
+
+
+def figures_of(folder, stage):
+  return json.loads((folder / stage / "done.json").read_text())["figures"]
+
+
+def test_a_run_that_was_killed_goes_on_bit_for_bit(runs):
+  whole, killed = runs
+  assert lines(whole) == lines(killed)
+  ours, theirs = states_of(whole), states_of(killed)
+  for name, leaf in ours.items():
+    np.testing.assert_array_equal(leaf, theirs[name], err_msg=name)
+  for stage, file in (("conversions", "conversions.wav"), ("prior", "samples.wav")):
+    assert (whole / stage / file).read_bytes() == (killed / stage / file).read_bytes()
+
+
+def test_what_it_says_of_itself(runs):
+  whole, _ = runs
+  tokenizer, prior = figures_of(whole, "tokenizer"), figures_of(whole, "prior")
+  assert 0 < tokenizer["nats_per_sample"] < 6 and tokenizer["codes_per_second"] == 8000 / 32
+  assert prior["bits_per_second_nominal"] == pytest.approx(250 * 4)  # 16 codes
+  bits = prior["nats_per_code"] / np.log(2)
+  assert prior["bits_per_second_prior"] == pytest.approx(250 * bits)
+  converted = figures_of(whole, "conversions")
+  for name in ("speaker_real", "speaker_other", "label_own"):
+    assert 0 <= converted[f"{name}_low"] <= converted[name] <= converted[f"{name}_high"] <= 1
+  probes = figures_of(whole, "probes")
+  assert probes["speaker_of_utterance_by_sound"] > 0.9 > probes["speaker_chance"] == 0.5
+  for name in ("conversions/conversions.wav", "tokenizer/reconstructions.wav"):
+    rate, samples = wavfile.read(whole / name)
+    assert rate == 8000 and samples.dtype == np.int16 and samples.ndim == 1 and len(samples) > 8000
+  for name in ("conversions/conversions.png", "probes/codes_by_speaker.png", "prior/samples.png"):
+    assert (whole / name).stat().st_size > 1000
+
+
+def with_dtype(**stages):
+  both = {"param_dtype": "float64", "dtype": "float64"}
+  names = ("tokenizer", "prior", "hears_label")
+  return replaced(tiny_sound.get_config(), **{n: both | stages.get(n, {}) for n in names})
+
+
+@pytest.mark.parametrize("stage", ["tokenizer", "prior", "hears_label"])
+def test_every_device_the_same(x64, stage):
+  experiment = with_dtype()
+  names = ["tokenizer", stage] if stage == "prior" else [stage]
+  stages = {name: experiment.stages[name] for name in names}
+  task = untrained(dataclasses.replace(experiment, stages=stages))[stage]
+  many = parallel.make_mesh(Parallel(devices=min(4, jax.device_count())))
+  ways = [(one_device(), "jit"), (many, "jit"), (many, "pmap")]
+  alone, *others = (steps_of(task, *way, steps=3, batch_size=16)[1] for way in ways)
+  for state in others:
+    assert_same(state, alone, tolerance=1e-10)
+
+
+def test_it_learns():
+  """A tone's samples are told much better than by chance once a few hundred steps are done."""
+  experiment = tiny_sound.get_config()
+  stages = {"tokenizer": dataclasses.replace(experiment.stages["tokenizer"], steps=150)}
+  task = untrained(dataclasses.replace(experiment, stages=stages))["tokenizer"]
+  _, _, figures, _ = steps_of(task, one_device(), steps=150, batch_size=16)
+  nats = [float(f["nats_per_sample"]) for f in figures]
+  assert nats[0] > 5 and np.mean(nats[-10:]) < 4.5
+
+
+def test_silence_that_fills_up_counts_for_nothing(runs):
+  """Held-out figures are of real samples and of codes that hold one."""
+  done = load(runs[0])
+  for name in ("tokenizer", "prior"):
+    task, learned = done.stages[name].task, done.stages[name].learned
+    split = task.examples()["test"]
+    rows = np.arange(8) % len(split)
+    batch = split.read(rows, None) | {"index": np.arange(8), "mask": np.arange(8) < 6}
+    batch["length"] = np.minimum(batch["length"], 100)
+    beyond = np.arange(batch["sound"].shape[1]) >= 128  # of the codes that hold no real sample
+    other = batch | {"sound": np.where(beyond, np.int16(9000), batch["sound"])}
+    evaluate = jax.jit(task.evaluate)
+    sums = [task.figures(evaluate(learned, task.context, b)) for b in (batch, other)]
+    # The encoder looks a little ahead, so that codes near the end may change.
+    key = "nats_per_sample" if name == "tokenizer" else "nats_per_code"
+    assert sums[0][key] == pytest.approx(sums[1][key], rel=0.05)
+    masked = batch | {"sound": np.where(batch["mask"][:, None], batch["sound"], np.int16(500))}
+    assert task.figures(evaluate(learned, task.context, masked)) == sums[0]
+
+
+def test_the_same_sound_whatever_it_is_drawn_with(runs):
+  done = load(runs[0]).stages["tokenizer"]
+  codes = np.random.default_rng(0).integers(16, size=(5, 6)).astype(np.int32)
+  speakers = np.array([0, 1, 0, 1, 1], np.int32)
+  together = speaking.speak(done.model, done.learned, codes, speakers, seed=3)
+  assert together.shape == (5, 192) and together.dtype == np.int16
+  some = speaking.speak(done.model, done.learned, codes[3:], speakers[3:], seed=3, first_index=3)
+  np.testing.assert_array_equal(some, together[3:])
+
+
+def test_baselines_of_distance():
+  """The mean spectrum is its own nearest, and more bits of mu law are nearer."""
+  sounds = Tones(speakers=2, copies=2).open()
+  batch = np.stack([np.pad(sounds["test"].read(i), (0, 4096))[:4096] for i in range(4)])
+  lengths = np.minimum(sounds["test"].lengths[:4], 4096)
+  x = batch.astype(np.float32) / 32768
+  errors = []
+  for bits in (1_000, 4_000, 64_000):
+    back = converting.crushed(x, 8000, 8, bits)
+    assert back.shape == x.shape
+    errors.append(np.square(back - x).mean())
+  assert errors[0] > errors[1] > errors[2] and errors[2] < 1e-4 * np.square(x).mean() * 10
+  found = converting.distances(
+    {"real": batch, "own": batch}, lengths, sounds["train"], 8000, 4_000.0
+  )
+  assert np.abs(found["distance_own"]).max() < 1e-4
+  assert found["distance_mean_spectrum"].min() > 1 and found["distance_mu_law"].min() > 1
+
+
+@pytest.mark.parametrize(
+  ("data", "message"),
+  [
+    (Tones(speakers=1), "conversions: voices can't be changed: the decoder is told of no speakers"),
+  ],
+)
+def test_stages_that_do_not_fit_the_data(data, message):
+  experiment = tiny_sound.get_config()
+  stages = {name: experiment.stages[name] for name in ("tokenizer", "conversions")}
+  with pytest.raises(BadInput, match=message):
+    run.plan(Experiment("one", data=data, stages=stages))
