@@ -17,8 +17,10 @@ usage: python -m train VERB ...
   fit CONFIG --workdir DIR [--dotted.field value ...]
                                 train, resume, or see that all is done
   evaluate DIR                  figures on the held-out split
-  sample DIR [--num N ...]      draw images from the priors
-  reconstruct DIR IMAGE ...     encode and decode pictures
+  sample DIR [--num N ...]      draw images or sound from the priors
+  reconstruct DIR FILE ...      encode and decode pictures or sounds
+  convert DIR SOUND ... --speaker NAME
+                                the same sounds in another's voice
   upsample DIR IMAGE ...        keep pictures' upper codes, draw their details
   inpaint DIR IMAGE ...         draw a part of pictures, given the rest
   swap DIR IMAGE ...            pictures' contents in pictures' styles (ML-VAE)

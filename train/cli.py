@@ -15,7 +15,7 @@ import itertools
 import pathlib
 import re
 import typing
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import tyro
 from tyro.conf import AvoidSubcommands, FlagConversionOff, Positional, arg
@@ -47,6 +47,9 @@ class Verb:
 class OfRun(Verb):
   """What a verb does with the run in a folder."""
 
+  subject: ClassVar[str] = ""  # what the run's data must be; "": anything
+  known: ClassVar[str] = ""  # what such data's source says of them, and others' don't
+
   dir: Directory
   """Folder of the run."""
   data: Annotated[tuple[str, ...], arg(name="data.FIELD", metavar="VALUE")] = dataclasses.field(
@@ -56,7 +59,7 @@ class OfRun(Verb):
 
   @classmethod
   def read(cls, args: list[str]) -> Self:
-    """The verb with its arguments; raises BadInput, also where its folder is no run's."""
+    """The verb with its arguments; raises BadInput, also where its folder is no such run's."""
     words, data, rest = iter(args), [], []
     for word in words:
       if word.startswith("--data."):
@@ -65,7 +68,14 @@ class OfRun(Verb):
         rest.append(word)
     verb = dataclasses.replace(super().read(rest), data=tuple(data))
     Workdir(verb.dir).check_begun()
+    if not cls._is_for(verb.dir):
+      raise _other_subject(cls, verb.dir, cls.subject)
     return verb
+
+  @classmethod
+  def _is_for(cls, folder: str | pathlib.Path) -> bool:
+    about = Workdir(folder).about()  # None: of version 0.1, which had images alone
+    return not cls.known or cls.known in ({"image_shape"} if about is None else about)
 
   def source(self) -> Source | None:
     """The run's data as `run.load` takes them."""
@@ -73,6 +83,59 @@ class OfRun(Verb):
       return None
     experiment = Workdir(self.dir).config()
     return parse_overrides(experiment, list(self.data), [], prog="python -m train")[0].data
+
+
+@dataclasses.dataclass(frozen=True)
+class BySubject(OfRun):
+  """A verb that several subjects have, each with arguments of its own; the run tells which."""
+
+  kinds: ClassVar[tuple[type[OfRun], ...]] = ()
+
+  @classmethod
+  def read(cls, args: list[str]) -> OfRun:
+    """The verb of the run's subject; without a run in a line that asks for help, that of each."""
+    words = [word for word in args if not word.startswith("-")]
+    folder = next((word for word in words if Workdir(word).config_file.is_file()), None)
+    if folder is None:
+      if set(args) & {"-h", "--help"}:
+        for kind in cls.kinds:
+          with contextlib.suppress(SystemExit):
+            kind.read(["--help"])
+        raise SystemExit(0)
+      if args and words[:1] == args[:1]:
+        Workdir(args[0]).check_begun()
+      return cls.kinds[0].read(args)  # which says what is wrong
+    for kind in cls.kinds:
+      if kind._is_for(folder):
+        return kind.read(args)
+    raise _other_subject(cls, folder, " or ".join(kind.subject for kind in cls.kinds))
+
+
+def _other_subject(verb: type[Verb], folder: str | pathlib.Path, subjects: str) -> BadInput:
+  name = verb.__name__.lower()
+  return BadInput(f"{folder}: {name} is for runs of {subjects}, which this is not")
+
+
+def output_folder(
+  folder: pathlib.Path, files: tuple[pathlib.Path, ...], *, what: str
+) -> pathlib.Path:
+  """The folder that is written to, each file under its name, if that is not over what is read.
+
+  Args:
+    what: one of the files, in words.
+
+  Raises:
+    BadInput: there are no files, two have one name, or one lies in the folder.
+  """
+  if not files:
+    raise BadInput(f"name at least one {what}, after DIR")
+  stems = [path.stem for path in files]
+  for path in files:
+    if stems.count(path.stem) > 1:
+      raise BadInput(f"{path}: another {what} has the name {path.stem!r}; what is written takes it")
+    if path.resolve().parent == folder.resolve():
+      raise BadInput(f"--output {folder} is the folder of {path}, which would be overwritten")
+  return folder
 
 
 def parse(kind: Any, args: list[str], *, prog: str, description: str | None = None) -> Any:

@@ -1,16 +1,18 @@
-"""The verbs by name; here those of every experiment, fit and evaluate."""
+"""The verbs by name; here those of every experiment, and which subjects share one."""
 
 import dataclasses
 import pathlib
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from tyro.conf import FlagCreatePairsOff, arg
 
 from train import cli, config_file
-from train.cli import OfRun, Verb
+from train.audio import verbs as audio
+from train.cli import BySubject, OfRun, Verb
 from train.config import Experiment
 from train.errors import BadInput
-from train.images.verbs import Inpaint, Reconstruct, Sample, Score, Swap, Upsample
+from train.images import verbs as images
+from train.images.verbs import Inpaint, Score, Swap, Upsample
 from train.ratings.verbs import Compare, Recommend
 from train.video.verbs import Import, Models, Predict, Reencode
 from train.workdir import Workdir
@@ -80,11 +82,26 @@ class Evaluate(OfRun):
     summary.print_figures(self.dir, run.evaluate(self.dir, self.source()))
 
 
+@dataclasses.dataclass(frozen=True)
+class Sample(BySubject):
+  """Draw from a run's priors."""
+
+  kinds: ClassVar[tuple[type[OfRun], ...]] = (images.Sample, audio.Sample)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reconstruct(BySubject):
+  """Encode and decode files."""
+
+  kinds: ClassVar[tuple[type[OfRun], ...]] = (images.Reconstruct, audio.Reconstruct)
+
+
 VERBS: dict[str, type[Verb]] = {
   "fit": Fit,
   "evaluate": Evaluate,
   "sample": Sample,
   "reconstruct": Reconstruct,
+  "convert": audio.Convert,
   "upsample": Upsample,
   "inpaint": Inpaint,
   "swap": Swap,

@@ -8,7 +8,7 @@ import pytest
 from tests.train.conftest import ROOT, TINY
 
 VERBS = (
-  *("fit", "evaluate", "sample", "reconstruct", "upsample", "inpaint", "swap", "score"),
+  *("fit", "evaluate", "sample", "reconstruct", "convert", "upsample", "inpaint", "swap", "score"),
   *("import", "models"),
 )
 

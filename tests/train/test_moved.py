@@ -98,7 +98,12 @@ def test_another_path_and_other_datasets(here, kept, moved, tmp_path):
   assert status == 0, err
 
 
-@pytest.mark.parametrize("verb", [name for name, verb in VERBS.items() if issubclass(verb, OfRun)])
+OF_IMAGES = [
+  name for name, verb in VERBS.items() if issubclass(verb, OfRun) and verb.subject in ("images", "")
+]
+
+
+@pytest.mark.parametrize("verb", OF_IMAGES)
 def test_every_verb_of_a_run_is_told_where_the_data_are(verb, kept):
   needs = {"score": ["--classifier", "c"], "inpaint": ["--box", 0, 0, 1, 1]}.get(verb, [])
   words = ["--data.path", "x", kept / "run", "--data.num_threads=3", *needs]

@@ -2,12 +2,12 @@
 
 import dataclasses
 import pathlib
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import tyro
 from tyro.conf import Positional, arg
 
-from train.cli import OfRun
+from train.cli import OfRun, output_folder
 from train.errors import BadInput
 from train.fields import field
 
@@ -15,7 +15,15 @@ Images = Annotated[Positional[tuple[pathlib.Path, ...]], arg(metavar="IMAGE ..."
 
 
 @dataclasses.dataclass(frozen=True)
-class Drawing(OfRun):
+class OfImages(OfRun):
+  """What a verb does with a run of images."""
+
+  subject: ClassVar[str] = "images"
+  known: ClassVar[str] = "image_shape"
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawing(OfImages):
   """How codes are drawn."""
 
   temperature: float = field(1.0, least=0)
@@ -59,7 +67,7 @@ class Sample(Drawing):
 
 
 @dataclasses.dataclass(frozen=True)
-class Reconstruct(OfRun):
+class Reconstruct(OfImages):
   """Encode and decode pictures; writes each beside its reconstruction, its codes, and figures."""
 
   images: Images
@@ -68,7 +76,7 @@ class Reconstruct(OfRun):
   """Folder to write to. Default: reconstructions/ in DIR."""
 
   def run(self) -> None:
-    folder = _folder(self.output or self.dir / "reconstructions", self.images)
+    folder = output_folder(self.output or self.dir / "reconstructions", self.images, what="image")
     from train.images import generating
 
     generating.reconstruct(self, folder)
@@ -96,7 +104,7 @@ class Upsample(Redraw):
   """How many levels are kept, from the top."""
 
   def run(self) -> None:
-    folder = _folder(self.output or self.dir / "upsampled", self.images)
+    folder = output_folder(self.output or self.dir / "upsampled", self.images, what="image")
     from train.images import generating
 
     generating.upsample(self, folder)
@@ -112,7 +120,7 @@ class Inpaint(Redraw):
   """Codes next to the part that are drawn as well, since their encoder saw it."""
 
   def run(self) -> None:
-    folder = _folder(self.output or self.dir / "inpainted", self.images)
+    folder = output_folder(self.output or self.dir / "inpainted", self.images, what="image")
     from train.images import generating
 
     generating.inpaint(self, folder)
@@ -149,7 +157,7 @@ class Score(Drawing):
 
 
 @dataclasses.dataclass(frozen=True)
-class Swap(OfRun):
+class Swap(OfImages):
   """Show pictures' contents in pictures' styles, by an ML-VAE; writes a sheet, and the latents."""
 
   images: Images
@@ -172,19 +180,6 @@ class Swap(OfRun):
     from train.images import swapping
 
     swapping.swap(self, path)
-
-
-def _folder(folder: pathlib.Path, images: tuple[pathlib.Path, ...]) -> pathlib.Path:
-  """Where pictures are written, each under its image's name; never over an image itself."""
-  if not images:
-    raise BadInput("name at least one image, after DIR")
-  stems = [path.stem for path in images]
-  for path in images:
-    if stems.count(path.stem) > 1:
-      raise BadInput(f"{path}: another image has the name {path.stem!r}; what is written takes it")
-    if path.resolve().parent == folder.resolve():
-      raise BadInput(f"--output {folder} is the folder of {path}, which would be overwritten")
-  return folder
 
 
 def _png(path: pathlib.Path) -> pathlib.Path:
