@@ -154,6 +154,16 @@ def test_it_learns_by_its_likelihood(x64):
     assert np.abs(g).max() > 0, path
 
 
+def test_near_levels_begin_alike():
+  model = WaveNet(num_codes=256, channels=64, num_layers=2, ordered=True)
+  codes = jnp.zeros((1, 4), jnp.int32)
+  table = jax.jit(model.init)(jax.random.key(0), codes)["params"]["embed"]["embedding"]
+  np.testing.assert_allclose(table.mean(), 0, atol=0.2)
+  np.testing.assert_allclose(table.std(), 1, atol=0.1)  # as that of categories
+  apart = lambda n: np.square(table[n:] - table[:-n]).sum(1).mean()
+  assert apart(1) < 0.3 * apart(16) and apart(16) < 0.9 * apart(128)
+
+
 def test_dropout_is_on_in_training_alone():
   model, params, codes, _ = make(1, 20, dtype=jnp.float32, dropout=0.5)
   apply = functools.partial(model.apply, {"params": params}, codes)

@@ -134,6 +134,7 @@ class AudioVQVAE(nn.Module):
       hidden=self.hidden,
       num_layers=self.num_layers,
       cycle=self.cycle,
+      ordered=True,
       dtype=self.dtype,
       param_dtype=self.param_dtype,
       parent=None,  # it may be asked for outside of `apply`, too

@@ -20,6 +20,7 @@ Letters: B batch, T positions, K codes, C channels, L layers, F features of a lo
 them (frames), k = kernel_size.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -65,6 +66,8 @@ class WaveNet(nn.Module):
     num_layers: L.
     cycle: layers after which dilations begin anew at 1.
     kernel_size: k.
+    ordered: whether codes are levels, such as samples of sound, near ones alike: their embeddings
+      begin as waves over the levels then, by which a network learns sooner.
     dropout: rate on the gates' outputs when `train=True`; needs the rng collection "dropout".
     dtype: compute dtype; None takes that of the parameters.
     param_dtype: dtype of the parameters. Logits have this dtype, and never less than float32.
@@ -80,6 +83,7 @@ class WaveNet(nn.Module):
   num_layers: int = 30
   cycle: int = 10
   kernel_size: int = 2
+  ordered: bool = False
   dropout: float = 0.0
   dtype: DTypeLike | None = None
   param_dtype: DTypeLike = jnp.float32
@@ -94,7 +98,8 @@ class WaveNet(nn.Module):
     normal = lambda fan_in: nn.initializers.normal(fan_in**-0.5)
     kernel = lambda name, fan_in, *shape: self.param(name, normal(fan_in), shape, self.param_dtype)
     bias = lambda name, *shape: self.param(name, nn.initializers.zeros, shape, self.param_dtype)
-    self.embed = nn.Embed(K, C, embedding_init=nn.initializers.normal(1.0), **types)
+    init = _waves if self.ordered else nn.initializers.normal(1.0)
+    self.embed = nn.Embed(K, C, embedding_init=init, **types)
     fan_in = self.kernel_size * C
     self.past = kernel("past", fan_in, L, self.kernel_size - 1, C, 2 * C)
     self.now = kernel("now", fan_in, L, C, 2 * C)
@@ -275,6 +280,15 @@ class WaveNet(nn.Module):
   def _check_shape(self, shape: tuple[int, ...]) -> None:
     if len(shape) != 2:
       raise ValueError(f"codes have shape {list(shape)}; it must be [B, T]")
+
+
+def _waves(key: jax.Array, shape: tuple[int, int], dtype: DTypeLike) -> jax.Array:
+  """[K, C]: a wave a channel over the K levels, of about half a turn to fifty."""
+  keys, y = jax.random.split(key, 3), jnp.linspace(-1, 1, shape[0], dtype=dtype)[:, None]
+  turns = jnp.exp(jax.random.uniform(keys[0], shape[1:], dtype, -1, 4))
+  turns = turns * jax.random.normal(keys[1], shape[1:], dtype)
+  phases = jax.random.uniform(keys[2], shape[1:], dtype)
+  return math.sqrt(2) * jnp.cos(2 * math.pi * (turns * y + phases))
 
 
 def _gate(x: jax.Array) -> jax.Array:
