@@ -43,7 +43,7 @@ def get_config() -> Experiment:
         eval_batch_size=20,
         eval_every=2_000,
         checkpoint_every=1_000,
-        optimizer=Adam(learning_rate=3e-3, warmup_steps=100, schedule="cosine", clip_norm=1.0),
+        optimizer=Adam(learning_rate=2e-3, warmup_steps=300, schedule="cosine", clip_norm=1.0),
         window=2560,
         eval_window=longest,
         strides=(2,) * 6,
