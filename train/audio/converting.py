@@ -72,7 +72,8 @@ class ConversionStage(Stage):
         if stop():
           raise Preempted("stopped between two voices")
         options = {"seed": run.config.seed, "temperature": self.temperature}
-        spoken = speaking.speak(model, trained, codes, voice, **options)[:, : self.length]
+        spoken = np.stack(speaking.speak(model, trained, codes, voice, **options))
+        spoken = spoken[:, : self.length]
         sounds[name] = np.where(np.arange(self.length) < lengths[:, None], spoken, 0)
       bits = run.about["rate"] / model.hop * np.log2(coder.num_codes)
       found = distances(sounds, lengths, run.splits["train"], run.about["rate"], bits)

@@ -146,12 +146,12 @@ def _speak(verb: Speaking, done: Run, tokenizer: Finished, voice: int) -> _Spoke
   for sound in originals:
     x = coder.inputs({"sound": sound[None], "speaker": np.zeros(1, np.int32)})
     codes.append(np.asarray(encode(tokenizer.learned, x)[0][0]))
-  copies = speaking.speak_each(
+  copies = speaking.speak(
     coder.model,
     tokenizer.learned,
     codes,
-    [len(sound) for sound in originals],
-    speaker=voice,
+    [voice] * len(codes),
+    lengths=[len(sound) for sound in originals],
     seed=verb.seed,
     temperature=verb.temperature,
   )

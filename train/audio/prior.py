@@ -136,7 +136,7 @@ def draw(
     parts.append(np.asarray(part))
   codes = np.concatenate(parts)[: len(speakers)]
   samples = speaking.speak(tokenizer.model, tokenizer.learned, codes, speakers, seed=seed)
-  return Drawn(samples, codes)
+  return Drawn(np.stack(samples), codes)
 
 
 def in_turn(sizes: dict[str, int], count: int) -> dict[str, np.ndarray]:

@@ -36,74 +36,48 @@ def encode(coder: Coder, trained: Tokenizer, batch: Batch) -> np.ndarray:
 def speak(
   model: AudioVQVAE,
   trained: Tokenizer,
-  codes: np.ndarray,
-  speakers: np.ndarray,
+  codes: Sequence[np.ndarray],
+  speakers: Sequence[int],
   *,
+  lengths: Sequence[int] | None = None,
   seed: int = 0,
   first_index: int = 0,
   **options: Any,
-) -> np.ndarray:
-  """The sound i16[N, S * hop] of codes i32[N, S] in the voices of speakers i32[N].
+) -> list[np.ndarray]:
+  """The sounds i16[T] of codes i32[S] in the voices of speakers, some at a time.
 
-  The same for a seed and an utterance's index, whatever it is drawn with.
+  The same for a seed and a sound's index, whatever else is drawn.
 
   Args:
+    codes: of each sound, of any lengths.
+    lengths: T of each, at most S * hop, which is the default.
     options: temperature, top_k, top_p.
   """
-  size, parts = min(_at_once(model, codes.shape[1]), len(codes)), []
-  draw = jax.jit(functools.partial(vqvae_audio.speak, model=model, **options))
+  lengths = [len(c) * model.hop for c in codes] if lengths is None else lengths
+  conditions = jax.jit(functools.partial(vqvae_audio.decoder_conditions, model))
+  size, sounds = min(_at_once(model, max(map(len, codes))), len(codes)), []
   for first in range(0, len(codes), size):
     rows = np.minimum(np.arange(first, first + size), len(codes) - 1)  # one compiled shape
-    part = draw(
-      jax.random.key(seed),
-      params=trained.params,
-      codebooks=trained.codebooks,
-      codes=(np.asarray(codes)[rows],),
-      speakers=np.asarray(speakers)[rows],
-      first_index=np.uint32(first_index + first),
-    )
-    parts.append(np.asarray(part))
-  return _int16(np.concatenate(parts)[: len(codes)])
-
-
-def speak_each(
-  model: AudioVQVAE,
-  trained: Tokenizer,
-  codes: Sequence[np.ndarray],
-  lengths: Sequence[int],
-  *,
-  speaker: int = 0,
-  seed: int = 0,
-  **options: Any,
-) -> list[np.ndarray]:
-  """The sounds i16[T] of codes i32[S], of any lengths T <= S * hop, in the voice of one speaker.
-
-  A sound depends on its codes and on how many are before it, but on none of the others.
-
-  Args:
-    options: temperature, top_k, top_p.
-  """
-  conditions = jax.jit(functools.partial(vqvae_audio.decoder_conditions, model))
-  size, sounds = _at_once(model, max(map(len, codes))), []
-  for first in range(0, len(codes), size):
-    part, ends = codes[first : first + size], lengths[first : first + size]
-    voices = np.full(len(part), speaker, np.int32)
-    local = np.zeros((len(part), max(map(len, part)), model.local_features), model.dtype)
-    for row, c in enumerate(part):
-      cond = conditions(trained.params, trained.codebooks, (c[None],), voices[:1])
-      local[row, : len(c)] = cond.local[0]
+    voices = np.asarray(speakers, np.int32)[rows]
+    # Each sound's alone: a convolution over codes that fill up a shorter one would reach into it.
+    longest = max(len(codes[i]) for i in rows)
+    local = np.zeros((size, longest, model.local_features), model.dtype)
+    for row, i in enumerate(rows):
+      cond = conditions(trained.params, trained.codebooks, (codes[i][None],), voices[row, None])
+      local[row, : len(codes[i])] = cond.local[0]
     drawn = priors.sample(
       jax.random.key(seed),
       model.decoder(),
       trained.params["wavenet"],
-      (len(part), max(ends)),
+      (size, max(lengths[i] for i in rows)),
       cond=priors.SequenceConditions((voices,) if model.num_speakers else (), local),
-      first_index=first,
+      first_index=first_index + first,
       **options,
     )
-    samples = _int16(np.asarray(inverse_mu_law(drawn, num_codes=model.num_sample_codes)))
-    sounds += [row[:end] for row, end in zip(samples, ends, strict=True)]
-  return sounds
+    samples = np.asarray(inverse_mu_law(drawn, num_codes=model.num_sample_codes))
+    samples = np.int16(np.clip(np.rint(samples * 32768), -32768, 32767))
+    sounds += [row[: lengths[i]] for row, i in zip(samples, rows, strict=True)]
+  return sounds[: len(codes)]
 
 
 def in_a_row(sounds: Sequence[np.ndarray], rate: int) -> np.ndarray:
@@ -138,7 +112,3 @@ def _at_once(model: AudioVQVAE, frames: int) -> int:
   of every channel and layer at every code."""
   each = frames * model.num_layers * 2 * model.decoder_channels * np.dtype(np.float32).itemsize
   return min(_AT_ONCE, max(1, _BYTES // each))
-
-
-def _int16(samples: np.ndarray) -> np.ndarray:
-  return np.int16(np.clip(np.rint(samples * 32768), -32768, 32767))

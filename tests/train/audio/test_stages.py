@@ -88,7 +88,7 @@ def test_every_device_the_same(x64, stage):
   names = ["tokenizer", stage] if stage == "prior" else [stage]
   stages = {name: experiment.stages[name] for name in names}
   task = untrained(dataclasses.replace(experiment, stages=stages))[stage]
-  many = parallel.make_mesh(Parallel(devices=min(4, jax.device_count())))
+  many = parallel.make_mesh(Parallel(devices=min(8, jax.device_count())))
   ways = [(one_device(), "jit"), (many, "jit"), (many, "pmap")]
   alone, *others = (steps_of(task, *way, steps=3, batch_size=16)[1] for way in ways)
   for state in others:
@@ -130,9 +130,13 @@ def test_the_same_sound_whatever_it_is_drawn_with(runs):
   codes = np.random.default_rng(0).integers(16, size=(5, 6)).astype(np.int32)
   speakers = np.array([0, 1, 0, 1, 1], np.int32)
   together = speaking.speak(done.model, done.learned, codes, speakers, seed=3)
-  assert together.shape == (5, 192) and together.dtype == np.int16
+  assert all(x.shape == (192,) and x.dtype == np.int16 for x in together)
   some = speaking.speak(done.model, done.learned, codes[3:], speakers[3:], seed=3, first_index=3)
   np.testing.assert_array_equal(some, together[3:])
+  # Beside a longer one as well.
+  longer = [codes[0], np.tile(codes[1], 2)]
+  short, _ = speaking.speak(done.model, done.learned, longer, speakers[:2], seed=3)
+  np.testing.assert_array_equal(short, together[0])
 
 
 def test_baselines_of_distance():

@@ -1,0 +1,50 @@
+"""Tones and glides made up on the spot: codes of sound, a prior, voices changed. Needs no data.
+
+    python -m train fit tones --workdir runs/tones
+    python -m train sample runs/tones --speaker flute --label rise
+
+Four instruments each play six contours. The smallest of the experiments on sound, with all of their
+parts: a VQ-VAE (arXiv 1711.00937, section 4.3) whose decoder is a WaveNet, a WaveNet over its
+codes, classifiers, conversions and probes.
+
+Expected the instrument asked for in most conversions, and contours that a picture shows.
+Hardware two CPU cores, no accelerator.
+Measured see docs/sound.md
+"""
+
+import dataclasses
+
+from configs import spoken_digits
+from train.audio.sources import Tones
+from train.config import Experiment
+
+_LONGEST = 4096
+
+
+def get_config() -> Experiment:
+  """The networks of the spoken digits, smaller, for less long."""
+  like = spoken_digits.get_config()
+  lengths = {
+    "tokenizer": {
+      "steps": 1200,
+      "eval_every": 400,
+      "checkpoint_every": 400,
+      "window": 2048,
+      "eval_window": _LONGEST,
+      "channels": 48,
+      "decoder_channels": 32,
+      "num_layers": 12,
+      "cycle": 6,
+    },
+    "prior": {"steps": 400, "eval_every": 50, "checkpoint_every": 50, "window": _LONGEST},
+    "hears_speaker": {"steps": 100, "chunk": _LONGEST},
+    "hears_digit": {"steps": 400, "eval_every": 100, "checkpoint_every": 100, "chunk": _LONGEST},
+    "conversions": {"length": _LONGEST},
+    "probes": {"length": _LONGEST, "steps": 500},
+  }
+  changed = {
+    name: dataclasses.replace(like.stages[name], **fields) for name, fields in lengths.items()
+  }
+  changed["hears_contour"] = changed.pop("hears_digit")
+  last = {name: changed.pop(name) for name in ("conversions", "probes")}
+  return Experiment(name="tones", data=Tones(), stages=changed | last, log=like.log)
