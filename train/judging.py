@@ -69,8 +69,8 @@ def confusion_picture(counts: np.ndarray, names: Sequence[str], *, what: str) ->
   right = np.trace(counts) / max(counts.sum(), 1)
   axes.set(title=f"{counts.sum()} {what}, {right:.1%} right", xlabel="predicted", ylabel="class")
   if len(names) <= 60:
-    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
-    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=8, parse_math=False)
+    axes.set_yticks(range(len(names)), names, fontsize=8, parse_math=False)
   figure.colorbar(shown, label=f"% of the class' {what}", shrink=0.8)
   canvas.draw()
   return np.asarray(canvas.buffer_rgba())[..., :3].copy()

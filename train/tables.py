@@ -1,6 +1,7 @@
 """Figures as a person reads them."""
 
 import re
+from collections.abc import Iterable
 
 from rich.markup import escape
 from rich.table import Table
@@ -120,7 +121,7 @@ def add_figures(to: Table, stage: str, figures: dict[str, float]) -> None:
   ends = {
     n: [figures[f"{n}_{e}"] for e in ("low", "high")] for n in figures if f"{n}_low" in figures
   }
-  figures = {n: x for n, x in figures.items() if n.rsplit("_", 1)[0] not in ends}
+  figures = {n: x for n, x in figures.items() if n not in _names_of(ends)}
   series: dict[str, list[tuple[str, float]]] = {}
   for key, value in figures.items():
     name, _, at = key.partition("@")
@@ -136,6 +137,10 @@ def add_figures(to: Table, stage: str, figures: dict[str, float]) -> None:
     if name in ends:
       written += " [{}, {}]".format(*map(text.format, ends[name]))
     to.add_row("" if i else stage, title, escape(written))
+
+
+def _names_of(ends: Iterable[str]) -> set[str]:
+  return {f"{name}_{end}" for name in ends for end in ("low", "high")}
 
 
 def _titled(name: str) -> tuple[str, str]:

@@ -22,7 +22,7 @@ from train.judging import (
 )
 from train.learn import Learned, State
 from train.task import Batch, Report, Run, Splits, Task, reported
-from vqlab.features import SoundClassifier
+from vqlab.features import SoundClassifier, frame_length
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,10 +38,10 @@ class SoundClassifierStage(TrainingStage):
   blocks: int = field(2, least=1)
   """Residual blocks a stage."""
   dropout: float = field(0.1, least=0, most=0.99)
-  window: int = field(256, least=2)
-  """Samples of a spectrogram's frame, even."""
-  hop: int = field(64, least=1)
-  """Samples from frame to frame."""
+  window: int = field(0, least=0)
+  """Samples of a spectrogram's frame, even; 0: about 32 ms."""
+  hop: int = field(0, least=0)
+  """Samples from frame to frame; 0: a quarter of a frame."""
   num_mels: int = field(40, least=8)
   """Mel filters of a frame."""
   gain: float = field(6.0, least=0, most=60)
@@ -53,16 +53,18 @@ class SoundClassifierStage(TrainingStage):
       raise ValueError(
         f"hears is {self.hears!r}, and the sounds have {len(names)} of these; at least 2 are needed"
       )
-    if self.chunk <= 7 * self.hop:
+    window = self.window or frame_length(run.about["rate"])
+    hop = self.hop or max(window // 4, 1)
+    if self.chunk <= 7 * hop:
       raise ValueError(
-        f"chunk is {self.chunk} and hop {self.hop}; the network needs 8 frames, a chunk of "
-        f"{7 * self.hop + 1} at least"
+        f"chunk is {self.chunk} and hop {hop}; the network needs 8 frames, a chunk of "
+        f"{7 * hop + 1} at least"
       )
     model = SoundClassifier(
       num_classes=len(names),
       rate=run.about["rate"],
-      window=self.window,
-      hop=self.hop,
+      window=window,
+      hop=hop,
       num_mels=self.num_mels,
       widths=self.widths,
       blocks=self.blocks,
@@ -129,7 +131,7 @@ def names_of(about: dict[str, Any], hears: str) -> list[str]:
   return list(about["speakers" if hears == "speaker" else "class_names"])
 
 
-def heard(
+def logits_of(
   stage: SoundClassifierStage, model: SoundClassifier, learned: Learned, sounds: np.ndarray
 ) -> np.ndarray:
   """What a trained classifier thinks of sounds: i16[N, T] -> logits f32[N, classes].

@@ -10,6 +10,7 @@ who speaks and what is said.
 import dataclasses
 import functools
 import itertools
+import math
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -18,21 +19,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from train import parallel
 from train.audio import speaking
-from train.audio.classify import SoundClassifierStage, full_scale_one, heard
+from train.audio.classify import SoundClassifierStage, full_scale_one, logits_of
 from train.audio.intervals import share
 from train.audio.sounds import Chunks, Sounds
 from train.audio.vqvae import AudioVQVAEStage
 from train.config import Stage
+from train.data import batches_of
 from train.errors import Damaged, Preempted
 from train.fields import field
 from train.report import write_npz, write_report
 from train.task import Finished, Run, Work, reported
-from vqlab import metrics
+from vqlab import features, metrics
 from vqlab.nn.mu_law import inverse_mu_law, mu_law
 
-HOP = 64  # samples from frame to frame, the distances' default
 _SHOWN = 12  # conversions on the sheet
+_AT_ONCE = 64  # sounds
 _MU_LAW_BITS = range(1, 9)
 
 
@@ -48,35 +51,42 @@ class ConversionStage(Stage):
   """Of the samples."""
 
   def make(self, run: Run) -> Work:
-    tokenizer = run.the(AudioVQVAEStage)
-    judges = {
-      done.stage.hears: done
-      for done in run.stages.values()
-      if isinstance(done.stage, SoundClassifierStage)
-    }
-    if len(run.about["speakers"]) < 2 or not tokenizer.stage.tell_speaker:
+    tokenizer, about, judges = run.the(AudioVQVAEStage), run.about, {}
+    if len(about["speakers"]) < 2 or not tokenizer.stage.tell_speaker:
       raise ValueError("voices can't be changed: the decoder is told of no speakers")
+    for name, done in run.stages.items():
+      if isinstance(done.stage, SoundClassifierStage):
+        if done.stage.hears in judges:
+          raise ValueError(f"{name} is the second judge of who or what is heard; one each is taken")
+        judges[done.stage.hears] = done
+    coder = tokenizer.stage.coder(about, self.length)
+    bits = about["rate"] / coder.model.hop * math.log2(coder.num_codes)
+    if not bits:
+      raise ValueError("the tokenizer has a single code, which says nothing")
+    from train.audio import files  # noqa: F401 (says here what is not installed, not at the end)
 
     def work(folder: pathlib.Path, stop: Callable[[], bool]) -> None:
+      if jax.process_index() == 0:
+        converted(folder, stop)
+      parallel.wait_for_all("conversions judged")
+
+    def converted(folder: pathlib.Path, stop: Callable[[], bool]) -> None:
       split = reported(run.splits)
       rows = np.linspace(0, len(split) - 1, min(self.most, len(split)), dtype=int)
       batch = Chunks(split, self.length, whole=True).read(rows, None)
-      real, lengths, source = batch["sound"], batch["length"], batch["speaker"]
-      others = len(run.about["speakers"])
+      lengths, source, others = batch["length"], batch["speaker"], len(about["speakers"])
       target = np.int32((source + 1 + np.arange(len(rows)) % (others - 1)) % others)
-      model, trained = tokenizer.model, tokenizer.learned
-      coder = tokenizer.stage.coder(run.about, self.length)
-      codes = speaking.encode(coder, trained, batch)
-      sounds = {"real": real}
+      codes = speaking.encode(coder, tokenizer.learned, batch)
+      sounds = {"real": batch["sound"]}
       for name, voice in (("own", source), ("other", target)):
         if stop():
           raise Preempted("stopped between two voices")
-        options = {"seed": run.config.seed, "temperature": self.temperature}
-        spoken = np.stack(speaking.speak(model, trained, codes, voice, **options))
-        spoken = spoken[:, : self.length]
+        key = jax.random.key(run.config.seed)
+        options = {"key": key, "temperature": self.temperature}
+        spoken = speaking.speak(coder.model, tokenizer.learned, codes, voice, **options)
+        spoken = np.stack(spoken)[:, : self.length]
         sounds[name] = np.where(np.arange(self.length) < lengths[:, None], spoken, 0)
-      bits = run.about["rate"] / model.hop * np.log2(coder.num_codes)
-      found = distances(sounds, lengths, run.splits["train"], run.about["rate"], bits)
+      found = distances(sounds, lengths, run.splits["train"], about["rate"], bits)
       for hears, judge in judges.items():
         for name, x in sounds.items():
           found[f"{hears}_{name}"] = verdicts(judge, x)
@@ -109,7 +119,7 @@ class ConversionStage(Stage):
 
 def verdicts(judge: Finished, sounds: np.ndarray) -> np.ndarray:
   """i32[N]: what a classifier takes each of the sounds i16[N, T] for."""
-  logits = heard(judge.stage, judge.model, judge.learned, sounds)
+  logits = logits_of(judge.stage, judge.model, judge.learned, sounds)
   return np.int32(logits.argmax(1))
 
 
@@ -123,28 +133,47 @@ def distances(
     train: whose mean spectrum is one baseline.
     bits: a second, what the other one has.
   """
-  real, own = (np.asarray(full_scale_one(sounds[k], np.float32)) for k in ("real", "own"))
-  distance = functools.partial(jax.jit(metrics.log_spectral_distance), jnp.asarray(real))
-  found = {"distance_own": distance(own, lengths=lengths)}
-  where = np.arange(0, real.shape[1], HOP) < lengths[:, None]
-  mean = mean_spectrum(train, real.shape[1])
-  levels = jax.jit(metrics.decibels)(real)
-  found["distance_mean_spectrum"] = metrics.spectral_distance(levels, mean, where=where)
-  by_bits = {n: distance(crushed(real, rate, n, bits), lengths=lengths) for n in _MU_LAW_BITS}
-  best = min(by_bits, key=lambda n: float(by_bits[n].mean()))
-  found |= {"distance_mu_law": by_bits[best], "mu_law_bits": np.int32(best)}
-  return {name: np.asarray(x) for name, x in found.items()}
+  frames = frames_of(rate)
+  mean = mean_spectrum(train, sounds["real"].shape[1], frames)
+
+  @jax.jit
+  def one(real: jax.Array, others: list[jax.Array], lengths: jax.Array) -> list[jax.Array]:
+    """Of some sounds the distances of others, and of the mean spectrum."""
+    where = jnp.arange(0, real.shape[1], frames["hop"]) < lengths[:, None]
+    found = [metrics.log_spectral_distance(real, x, lengths=lengths, **frames) for x in others]
+    levels = metrics.decibels(real, **frames)
+    return [*found, metrics.spectral_distance(levels, mean, where=where)]
+
+  parts = []
+  for first in range(0, len(lengths), _AT_ONCE):
+    some = slice(first, first + _AT_ONCE)
+    real, own = (np.asarray(full_scale_one(sounds[k][some], np.float32)) for k in ("real", "own"))
+    others = [own, *(crushed(real, rate, n, bits) for n in _MU_LAW_BITS)]
+    parts.append(one(real, others, lengths[some]))
+  own, *by_bits, mean = (np.concatenate(x) for x in zip(*parts, strict=True))
+  best = int(np.argmin([x.mean() for x in by_bits]))
+  return {
+    "distance_own": own,
+    "distance_mean_spectrum": mean,
+    "distance_mu_law": by_bits[best],
+    "mu_law_bits": np.int32(_MU_LAW_BITS[best]),
+  }
 
 
-def mean_spectrum(sounds: Sounds, length: int) -> np.ndarray:
+def frames_of(rate: int) -> dict[str, int]:
+  """Those that distances are of."""
+  window = features.frame_length(rate)
+  return {"window": window, "hop": window // 4}
+
+
+def mean_spectrum(sounds: Sounds, length: int, frames: dict[str, int]) -> np.ndarray:
   """The mean of all frames in dB, f32[N]: of constant spectra that which is nearest to them."""
-  levels, chunks = jax.jit(metrics.decibels), Chunks(sounds, length, whole=True)
-  total, count = 0.0, 0
-  for first in range(0, len(chunks), 64):
-    batch = chunks.read(np.minimum(np.arange(first, first + 64), len(chunks) - 1), None)
+  levels = jax.jit(functools.partial(metrics.decibels, **frames))
+  chunks, total, count = Chunks(sounds, length, whole=True), 0.0, 0
+  for batch in batches_of(chunks, range(len(chunks)), _AT_ONCE):
     found = levels(np.asarray(full_scale_one(batch["sound"], np.float32)))
-    real = np.arange(0, length, HOP) < batch["length"][:, None]
-    real[len(chunks) - first :] = False  # what fills up the last batch
+    real = np.arange(0, length, frames["hop"]) < batch["length"][:, None]
+    real &= batch["mask"][:, None]
     total, count = total + np.asarray(found, np.float64)[real].sum(0), count + real.sum()
   return np.float32(total / count)
 

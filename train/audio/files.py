@@ -9,10 +9,14 @@ import pathlib
 from typing import NamedTuple
 
 import numpy as np
-import soundfile
-import soxr
 
 from train.errors import BadInput
+
+try:
+  import soundfile
+  import soxr
+except (ImportError, OSError):  # the latter where libsndfile itself is missing
+  raise BadInput("reading sounds needs soundfile and soxr: pip install 'vqlab[audio]'") from None
 
 _FULL = 32768  # of 16 bits
 _RUN = 3  # samples at full scale in a row that are no coincidence
@@ -97,7 +101,7 @@ def _decoded(path: pathlib.Path) -> tuple[np.ndarray, int]:
     raise BadInput(f"{path}: can't be read ({error.strerror}); replace or remove it") from error
   opened = False
   try:
-    with soundfile.SoundFile(path) as file:
+    with soundfile.SoundFile(os.fsencode(path)) as file:
       opened = True
       promised, rate = file.frames, file.samplerate
       x = file.read(dtype="float32", always_2d=True)

@@ -1,5 +1,6 @@
 """Draws from a run's prior over codes of sound, or goes through its codes: sound in and out."""
 
+import functools
 import math
 import pathlib
 import time
@@ -12,6 +13,8 @@ from rich.markup import escape
 
 from train import compile_cache, fields, run
 from train.audio import prior, speaking
+from train.audio.classify import full_scale_one
+from train.audio.converting import frames_of
 from train.audio.pictures import spectrogram_sheet
 from train.audio.prior import SpeechPriorStage
 from train.audio.verbs import Convert, Reconstruct, Sample, Speaking
@@ -42,7 +45,7 @@ def sample(verb: Sample, path: pathlib.Path) -> None:
   }
   wanted = {"speaker": verb.speaker, "label": verb.label}
   values = [asked(name, wanted[name], told[name], verb.dir) for name in told]
-  chosen = dict(zip(told, every_pair(*values, verb.num), strict=True))
+  chosen = dict(zip(told, prior.every_pair(*values, verb.num), strict=True))
   length = round(verb.seconds * rate) if verb.seconds else learned.stage.window
   start = time.monotonic()
   drawn = prior.draw(
@@ -83,12 +86,14 @@ def reconstruct(verb: Reconstruct, folder: pathlib.Path) -> None:
     told = speakers if _voices(tokenizer) else []
     voice = asked("speaker", verb.speaker, told, verb.dir)[0]
   spoken = _speak(verb, done, tokenizer, voice)
-  distance, model = jax.jit(metrics.log_spectral_distance), tokenizer.model
+  frames, model = frames_of(done.about["rate"]), tokenizer.model
+  distance = jax.jit(functools.partial(metrics.log_spectral_distance, **frames))
   per_second = done.about["rate"] / model.hop * math.log2(tokenizer.stage.codebook.num_codes)
   lines = table("", "sound", "log spectral distance dB", "seconds", "codes")
   for path, original, codes, copy in zip(verb.sounds, *spoken, strict=True):
+    both = (full_scale_one(x[None], np.float32) for x in (original, copy))
     figures = {
-      "log_spectral_distance": float(distance(*(_full_scale(x) for x in (original, copy)))[0]),
+      "log_spectral_distance": float(distance(*both)[0]),
       "seconds": len(original) / done.about["rate"],
       "codes": len(codes),
       "distinct_codes": len(np.unique(codes)),
@@ -138,10 +143,16 @@ def _tokenizer(verb: Speaking) -> tuple[Run, Finished]:
 
 def _speak(verb: Speaking, done: Run, tokenizer: Finished, voice: int) -> _Spoken:
   """Encodes the files, all of which are read first, and draws the sound of their codes."""
-  from train.audio.files import read  # libsndfile and soxr, which what is only drawn needs not
+  from train.audio.files import load  # libsndfile and soxr, which what is only drawn needs not
 
   coder = tokenizer.stage.coder(done.about)
-  originals = [read(path, rate=done.about["rate"]) for path in verb.sounds]
+  recordings = [load(path, rate=done.about["rate"]) for path in verb.sounds]
+  for path, recording in zip(verb.sounds, recordings, strict=True):
+    if recording.clipped:
+      console.print(
+        _said(f"{path} clips: {recording.clipped:,} samples at full scale"), markup=False
+      )
+  originals = [recording.samples for recording in recordings]
   encode, codes = jax.jit(coder.encode), []
   for sound in originals:
     x = coder.inputs({"sound": sound[None], "speaker": np.zeros(1, np.int32)})
@@ -152,7 +163,7 @@ def _speak(verb: Speaking, done: Run, tokenizer: Finished, voice: int) -> _Spoke
     codes,
     [voice] * len(codes),
     lengths=[len(sound) for sound in originals],
-    seed=verb.seed,
+    key=jax.random.key(verb.seed),
     temperature=verb.temperature,
   )
   return _Spoken(originals, codes, copies)
@@ -183,7 +194,7 @@ def asked(name: str, value: str | None, names: Sequence[str], folder: pathlib.Pa
 
   Args:
     name: of the option.
-    value: one of the names, or a number.
+    value: one of the names, or its number.
     names: empty where the run knows of none.
 
   Raises:
@@ -194,7 +205,9 @@ def asked(name: str, value: str | None, names: Sequence[str], folder: pathlib.Pa
   shown = f"--{name} is {value[:40]!r}"
   if not names:
     raise BadInput(f"{shown}, but what {folder} learned knows no {name}s")
-  number = int(value) if value.isdecimal() and len(value) < 10 else -1
+  # Where names are numbers, a number is a name.
+  numbered = value.isdecimal() and len(value) < 10 and not any(map(str.isdecimal, names))
+  number = int(value) if numbered else -1
   index = names.index(value) if value in names else number
   if not 0 <= index < len(names):
     near = fields.nearest(value, names) if len(names) > _NAMED else ""
@@ -206,25 +219,6 @@ def _listed(names: Sequence[str]) -> str:
   if len(names) <= _NAMED:
     return f"one of {', '.join(names)}"
   return f"one of {len(names):,}, such as {names[0]}"
-
-
-def every_pair(speakers: list[int], labels: list[int], count: int) -> tuple[np.ndarray, np.ndarray]:
-  """i32[count] of each: both change from sound to sound, and every pair comes once a round.
-
-  Those of sound i are the same, whatever the count.
-  """
-  i = np.arange(count)
-  shift = i // math.lcm(len(speakers), len(labels))  # where one pair would come again: the next
-  speaker, label = (
-    np.int32(speakers)[i % len(speakers)],
-    np.int32(labels)[(i + shift) % len(labels)],
-  )
-  return speaker, label
-
-
-def _full_scale(sound: np.ndarray) -> np.ndarray:
-  """i16[T] -> f32[1, T]."""
-  return sound[None] / np.float32(32768)
 
 
 def _said(name: str) -> str:

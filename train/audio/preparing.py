@@ -11,6 +11,7 @@ import json
 import pathlib
 import sys
 import time
+import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from multiprocessing.pool import ThreadPool
 from typing import Any
@@ -66,8 +67,8 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     }
     notes = {
       "rate": config.source.rate,
-      "speakers": config.speakers,
-      "class_names": config.class_names,
+      "speakers": list(map(_printable, config.speakers)),
+      "class_names": list(map(_printable, config.class_names)),
       "left_out": {},  # by split
       "broken": [],  # the first of those left out, and why
       "clipped": 0,  # files
@@ -86,8 +87,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     config.read, entries, broken = True, config.splits[split], []
     labels = config.class_names or [""]
     for entry, found in zip(entries, _shown(_read(entries, config), entries, config), strict=True):
-      name = entry.path.relative_to(config.root).as_posix()
-      name = name.encode(errors="backslashreplace").decode()  # names need not be UTF-8
+      name = _printable(entry.path.relative_to(config.root).as_posix())
       if isinstance(found, str):
         broken.append(f"{name}: {found}")
         continue
@@ -105,6 +105,11 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       raise BadInput(f"data: no sound of the split {split} can be read ({broken[0]}, ...)")
     notes["left_out"][split] = len(broken)
     notes["broken"] += broken[: _NAMED - len(notes["broken"])]
+
+
+def _printable(name: str) -> str:
+  """Names of files need not be UTF-8."""
+  return name.encode(errors="backslashreplace").decode()
 
 
 def dataset(source: Audio) -> pathlib.Path:
@@ -185,9 +190,11 @@ def _in_memory(records: Sequence[Any]) -> tuple[list[np.ndarray], dict[str, Any]
 
 def _on_disk(records: Sequence[Any], known: pathlib.Path) -> tuple[_OnDisk, dict[str, Any]]:
   """What there is besides sound takes reading all records; it is kept in a file beside them."""
-  if known.exists():
+  try:
     with np.load(known, allow_pickle=False) as columns:
       return _OnDisk(records), dict(columns)
+  except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+    pass  # missing or damaged
   columns = _columns(map(records.__getitem__, range(len(records))))
   # Where nothing can be written, it takes as long again.
   with contextlib.suppress(BadInput), whole(known) as path, path.open("wb") as file:

@@ -1,7 +1,6 @@
 """A WaveNet over codes of sound: what it draws, the tokenizer speaks."""
 
 import dataclasses
-import itertools
 import math
 from typing import Any, NamedTuple
 
@@ -20,7 +19,6 @@ from train.task import Batch, Finished, Report, Run, Splits, Task
 from vqlab import priors
 
 _REPORTED = 12  # sounds
-_AT_ONCE = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,10 +61,11 @@ class SpeechPriorStage(WaveNetStage):
       return {f"bits_per_second_{name}": bits * figures[value] for name, value in of.items()}
 
     def report(learned: Learned, examples: Splits) -> Report:
-      chosen, seed = in_turn(labels, _REPORTED), run.config.seed
-      # A prior of all speakers says nothing of whose voice it is.
-      speakers = chosen.get("speaker", np.arange(_REPORTED) % len(run.about["speakers"]))
-      sounds = draw(done, Finished(self, task, learned, {}), chosen, speakers, seed=seed)
+      # Where the prior is told of no speakers, it says nothing of whose voice it is: all in turn.
+      every = (list(range(len(run.about["speakers"]))), list(range(labels.get("label", 1))))
+      pairs = dict(zip(("speaker", "label"), every_pair(*every, _REPORTED), strict=True))
+      chosen, seed = {name: pairs[name] for name in labels}, run.config.seed
+      sounds = draw(done, Finished(self, task, learned, {}), chosen, pairs["speaker"], seed=seed)
       rows, names = [(x,) for x in sounds.samples], named(run.about, chosen, _REPORTED)
       return Report(files=speaking.shown("samples", rows, run.about["rate"], names, ("sample",)))
 
@@ -119,14 +118,17 @@ def draw(
     length: samples of each; 0: as the prior's examples.
     temperature, top_k, top_p: of the codes; samples are drawn as they were learned.
   """
+  key = jax.random.key(seed)
   frames, parts = -(-(length or prior.stage.window) // tokenizer.model.hop), []
-  for first in range(0, len(speakers), _AT_ONCE):
-    rows = np.minimum(np.arange(first, first + _AT_ONCE), len(speakers) - 1)  # one compiled shape
+  for first in range(0, len(speakers), speaking.AT_ONCE):
+    rows = np.minimum(
+      np.arange(first, first + speaking.AT_ONCE), len(speakers) - 1
+    )  # one compiled shape
     part = priors.sample(
-      jax.random.key(seed),
+      key,
       prior.model,
       prior.learned.params,
-      (_AT_ONCE, frames),
+      (speaking.AT_ONCE, frames),
       cond=priors.SequenceConditions(tuple(x[rows] for x in labels.values())),
       temperature=temperature,
       top_k=top_k,
@@ -135,19 +137,23 @@ def draw(
     )
     parts.append(np.asarray(part))
   codes = np.concatenate(parts)[: len(speakers)]
-  samples = speaking.speak(tokenizer.model, tokenizer.learned, codes, speakers, seed=seed)
+  key = jax.random.fold_in(key, 1)  # noise of its own, not that of the codes again
+  samples = speaking.speak(tokenizer.model, tokenizer.learned, codes, speakers, key=key)
   return Drawn(np.stack(samples), codes)
 
 
-def in_turn(sizes: dict[str, int], count: int) -> dict[str, np.ndarray]:
-  """i32[count] by name: all combinations of values in turn."""
-  if not sizes:
-    return {}
-  every = np.array(list(itertools.product(*map(range, sizes.values()))), np.int32)
-  # Spread over all of them, where there are fewer sounds than combinations.
-  rows = np.linspace(0, len(every), count, endpoint=False).astype(int)
-  rows = rows if count <= len(every) else np.arange(count) % len(every)
-  return dict(zip(sizes, every[rows].T, strict=True))
+def every_pair(speakers: list[int], labels: list[int], count: int) -> tuple[np.ndarray, np.ndarray]:
+  """i32[count] of each: both change from sound to sound, and every pair comes once a round.
+
+  Those of sound i are the same, whatever the count.
+  """
+  i = np.arange(count)
+  shift = i // math.lcm(len(speakers), len(labels))  # where one pair would come again: the next
+  speaker, label = (
+    np.int32(speakers)[i % len(speakers)],
+    np.int32(labels)[(i + shift) % len(labels)],
+  )
+  return speaker, label
 
 
 def named(about: dict[str, Any], chosen: dict[str, np.ndarray], count: int) -> list[str]:

@@ -1,7 +1,8 @@
 """What codes know of who speaks and of what is said, by linear probes, beside what sound knows.
 
-Of frames: the code at a position, one of K, against the log-mel spectrum there. Of utterances: how
-often each code occurs, against the means and deviations of the log-mel spectra. Probes are trained
+Of frames: the code at a position, one of K, against the log-mel spectrum centred on its first
+sample. Of utterances: how often each code occurs, against the means and deviations of the log-mel
+spectra. Probes are trained
 on the training sounds and asked for those that figures are reported on.
 """
 
@@ -14,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from train import parallel
 from train.audio import speaking
 from train.audio.classify import full_scale_one
 from train.audio.converting import opened
@@ -27,7 +29,8 @@ from train.report import write_npz, write_report
 from train.task import Run, Work, reported
 from vqlab import features
 
-_FRAMES = 60_000  # that probes of frames are trained on
+_FRAMES = 60_000  # that probes of spectra are trained on
+_AT_ONCE = 64  # sounds
 
 
 class Told(NamedTuple):
@@ -47,6 +50,8 @@ class ProbeStage(Stage):
   """Samples of an utterance, longer ones are cut."""
   num_mels: int = field(24, least=1)
   """Bands of the spectra."""
+  most: int = field(5000, least=1)
+  """Sounds of each split at most."""
   steps: int = field(2000, least=1)
   """Of each probe's training."""
 
@@ -57,10 +62,16 @@ class ProbeStage(Stage):
     sizes = {name: size for name, size in sizes.items() if size > 1}
     if not sizes:
       raise ValueError("the sounds have neither several speakers nor labels to be probed for")
-    coder = done.stage.coder(run.about, self.length)
+    coder, rate = done.stage.coder(run.about, self.length), run.about["rate"]
+    features.mel_filters(rate, self.window(coder.model.hop, rate), self.num_mels)  # if they can be
 
     def work(folder: pathlib.Path, stop: Callable[[], bool]) -> None:
-      tell = lambda sounds: self.told(coder, done.learned, sounds, run.about["rate"])
+      if jax.process_index() == 0:
+        probe(folder, stop)
+      parallel.wait_for_all("probes asked")
+
+    def probe(folder: pathlib.Path, stop: Callable[[], bool]) -> None:
+      tell = lambda sounds: self.told(coder, done.learned, sounds, rate)
       train, test = tell(run.splits["train"]), tell(reported(run.splits))
       found = {}
       for name, size in sizes.items():
@@ -86,22 +97,30 @@ class ProbeStage(Stage):
       files=tuple(f"codes_by_{name}.png" for name in sizes),
     )
 
+  def window(self, hop: int, rate: int) -> int:
+    """Samples of a spectrum at a code: a frame, or two codes where that is more."""
+    return max(features.frame_length(rate), 2 * hop)
+
   def told(self, coder: Any, trained: Any, sounds: Sounds, rate: int) -> Told:
-    batch = Chunks(sounds, self.length, whole=True).read(np.arange(len(sounds)), None)
-    hop, window = coder.model.hop, max(256, 4 * coder.model.hop)
-    codes = speaking.encode(coder, trained, batch)
-    mel = jax.jit(
-      lambda x: features.log_mel(
-        full_scale_one(x, np.float32), rate=rate, window=window, hop=hop, num_mels=self.num_mels
-      )
-    )
-    parts = [mel(batch["sound"][i : i + 64]) for i in range(0, len(sounds), 64)]
-    real = np.arange(codes.shape[1]) * hop < batch["length"][:, None]
+    rows = np.linspace(0, len(sounds) - 1, min(self.most, len(sounds)), dtype=int)
+    hop, chunks = coder.model.hop, Chunks(sounds, self.length, whole=True)
+    of = {"rate": rate, "window": self.window(hop, rate), "hop": hop, "num_mels": self.num_mels}
+    mel = jax.jit(lambda x: features.log_mel(full_scale_one(x, np.float32), **of))
+    codes, mels, lengths, labels = [], [], [], {"speaker": [], "label": []}
+    for first in range(0, len(rows), _AT_ONCE):
+      batch = chunks.read(rows[first : first + _AT_ONCE], None)
+      found = speaking.encode(coder, trained, batch)
+      real = np.arange(found.shape[1]) * hop < batch["length"][:, None]
+      codes.append(found[real])
+      mels.append(np.asarray(mel(batch["sound"]))[real])
+      lengths.append(real.sum(1))
+      for name, values in labels.items():
+        values.append(batch[name])
     return Told(
-      codes[real],
-      np.concatenate([np.asarray(x) for x in parts])[real],
-      np.nonzero(real)[0],
-      {name: batch[name] for name in ("speaker", "label")},
+      np.concatenate(codes),
+      np.concatenate(mels),
+      np.repeat(np.arange(len(rows)), np.concatenate(lengths)),
+      {name: np.concatenate(values) for name, values in labels.items()},
     )
 
   def probed(
@@ -123,16 +142,17 @@ class ProbeStage(Stage):
     spectra = tuple(means_and_deviations(told) for told in both)
     for kind, x in {"codes": histograms, "sound": spectra}.items():
       found[f"{name}_of_utterance_by_{kind}"] = right(x, labels)
+    labels, counts = tuple(told.labels[name][told.sound] for told in both), np.bincount(test.sound)
+    # Of a single code the best probe is known: what goes with it most often.
+    seen = np.zeros((num_codes, size))
+    np.add.at(seen, (train.codes, labels[0]), 1)
     rows = np.random.default_rng(0).permutation(len(train.codes))[:_FRAMES]
-    labels = labels[0][train.sound[rows]], labels[1][test.sound]
-    one_hot = lambda codes: np.eye(num_codes, dtype=np.float32)[codes]
     by_kind = {
-      "codes": (one_hot(train.codes[rows]), one_hot(test.codes)),
-      "sound": (train.mels[rows], test.mels),
+      "codes": seen.argmax(1)[test.codes] == labels[1],
+      "sound": right((train.mels[rows], test.mels), (labels[0][rows], labels[1])),
     }
-    counts = np.bincount(test.sound)
-    for kind, x in by_kind.items():
-      sums = np.bincount(test.sound, weights=right(x, labels))
+    for kind, each in by_kind.items():
+      sums = np.bincount(test.sound, weights=each)
       found[f"{name}_of_frame_by_{kind}"] = np.stack([sums, counts])
     frequent = np.bincount(test.labels[name], minlength=size).max() / len(test.labels[name])
     frames = np.bincount(labels[1]).max() / len(labels[1])

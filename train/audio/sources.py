@@ -151,7 +151,8 @@ class LibriSpeech(Audio):
   def listed(self) -> Listing:
     from train.audio.names import Entry, sounds_under
 
-    paths = [path for part in self.parts for path in sounds_under(self.folder(part))]
+    parts = dict.fromkeys(self.parts)  # each once
+    paths = [path for part in parts for path in sounds_under(self.folder(part))]
     entries = [Entry(path, speaker=path.parent.parent.name) for path in paths]
     return Listing(self.folder(), entries)
 

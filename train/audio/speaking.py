@@ -14,8 +14,7 @@ from vqlab.autoencoders import vqvae_audio
 from vqlab.autoencoders.vqvae_audio import AudioVQVAE
 from vqlab.nn.mu_law import inverse_mu_law
 
-_AT_ONCE = 32  # utterances; what a position costs is mostly the same for one and for so many
-_BYTES = 2**30  # of what the decoder keeps of its conditions
+AT_ONCE = 32  # utterances; what a position costs is mostly the same for one and for so many
 _PAUSE = 0.25  # seconds
 
 
@@ -26,7 +25,7 @@ def encode(coder: Coder, trained: Tokenizer, batch: Batch) -> np.ndarray:
       trained, coder.inputs({"sound": sound, "speaker": speaker})
     )[0]
   )
-  size, parts = min(_AT_ONCE, len(batch["sound"])), []
+  size, parts = min(AT_ONCE, len(batch["sound"])), []
   for first in range(0, len(batch["sound"]), size):
     rows = np.minimum(np.arange(first, first + size), len(batch["sound"]) - 1)
     parts.append(np.asarray(encode(trained, batch["sound"][rows], batch["speaker"][rows])))
@@ -40,13 +39,13 @@ def speak(
   speakers: Sequence[int],
   *,
   lengths: Sequence[int] | None = None,
-  seed: int = 0,
+  key: jax.Array,
   first_index: int = 0,
   **options: Any,
 ) -> list[np.ndarray]:
   """The sounds i16[T] of codes i32[S] in the voices of speakers, some at a time.
 
-  The same for a seed and a sound's index, whatever else is drawn.
+  The same for a key and a sound's index, whatever else is drawn.
 
   Args:
     codes: of each sound, of any lengths.
@@ -55,7 +54,7 @@ def speak(
   """
   lengths = [len(c) * model.hop for c in codes] if lengths is None else lengths
   conditions = jax.jit(functools.partial(vqvae_audio.decoder_conditions, model))
-  size, sounds = min(_at_once(model, max(map(len, codes))), len(codes)), []
+  size, sounds = min(AT_ONCE, len(codes)), []
   for first in range(0, len(codes), size):
     rows = np.minimum(np.arange(first, first + size), len(codes) - 1)  # one compiled shape
     voices = np.asarray(speakers, np.int32)[rows]
@@ -66,7 +65,7 @@ def speak(
       cond = conditions(trained.params, trained.codebooks, (codes[i][None],), voices[row, None])
       local[row, : len(codes[i])] = cond.local[0]
     drawn = priors.sample(
-      jax.random.key(seed),
+      key,
       model.decoder(),
       trained.params["wavenet"],
       (size, max(lengths[i] for i in rows)),
@@ -105,10 +104,3 @@ def shown(
     f"{name}.png": spectrogram_sheet(columns, rate=rate, titles=titles, names=names),
     f"{name}.wav": (rate, in_a_row([sound for row in rows for sound in row], rate)),
   }
-
-
-def _at_once(model: AudioVQVAE, frames: int) -> int:
-  """How many utterances of so many codes the decoder keeps its conditions of: a gate and a signal
-  of every channel and layer at every code."""
-  each = frames * model.num_layers * 2 * model.decoder_channels * np.dtype(np.float32).itemsize
-  return min(_AT_ONCE, max(1, _BYTES // each))

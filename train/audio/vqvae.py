@@ -87,7 +87,7 @@ class AudioVQVAEStage(TokenizerStage):
       return {"nats_per_sample": nats, "codes_per_second": rate / model.hop}
 
     def report(trained: Tokenizer, x: Sound, codes: tuple[jax.Array, ...]) -> dict[str, Any]:
-      copies = speaking.speak(model, trained, codes[0], x.speakers)
+      copies = speaking.speak(model, trained, codes[0], x.speakers, key=jax.random.key(0))
       originals = np.asarray(jnp.rint(x.samples * 32768), np.int16)
       names = [about["speakers"][i] for i in np.asarray(x.speakers)]
       pairs = list(zip(originals, copies, strict=True))

@@ -20,7 +20,7 @@ from train.learn import State
 from train.report import usage_plot
 from train.task import Batch, Report, Run, Splits, Task, reported
 from vqlab import metrics, quantize
-from vqlab.autoencoders import vqvae
+from vqlab.autoencoders import discrete
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Fidelity(NamedTuple):
 class Coder(NamedTuple):
   """An autoencoder with codebooks, and how a kind of data goes in and comes out."""
 
-  model: nn.Module  # as vqlab.autoencoders.vqvae takes it
+  model: nn.Module  # as vqlab.autoencoders.discrete takes it
   shapes: tuple[tuple[int, ...], ...]  # of an example's codes at every level, top first
   num_codes: int  # K of every level
   spec: dict[str, Any]  # one example's shapes and types
@@ -80,11 +80,11 @@ class Coder(NamedTuple):
 
   def encode(self, trained: Tokenizer, x: Any) -> tuple[jax.Array, ...]:
     """The codes of all levels."""
-    return vqvae.encode(self.model, *trained, x)
+    return discrete.encode(self.model, *trained, x)
 
   def decode(self, trained: Tokenizer, codes: tuple[jax.Array, ...]) -> jax.Array:
     """What the model gives for codes of all levels, or of the first ones."""
-    return vqvae.decode(self.model, *trained, codes)
+    return discrete.decode(self.model, *trained, codes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,9 +143,9 @@ def _task(stage: TokenizerStage, coder: Coder, run: Run) -> Task:
 
   def loss(params, states, context, batch, key, *, axis_name):
     x = coder.inputs(batch)
-    out = vqvae.forward(model, params["network"], codebooks_of(params, states), x)
-    terms = vqvae.losses(out, x, error=fidelity.error)
-    terms = vqvae.Losses(*map(metrics.total, terms))
+    out = discrete.forward(model, params["network"], codebooks_of(params, states), x)
+    terms = discrete.losses(out, x, error=fidelity.error)
+    terms = discrete.Losses(*map(metrics.total, terms))
     value = terms.reconstruction.sum / fidelity.scale + stage.beta * terms.commitment.sum
     value += terms.codebook.sum if by_gradient else 0
     totals = {fidelity.name: terms.reconstruction, "commitment": terms.commitment}
@@ -174,7 +174,7 @@ def _task(stage: TokenizerStage, coder: Coder, run: Run) -> Task:
 
   def evaluate(trained: Tokenizer, context: Any, batch: Batch) -> dict[str, Any]:
     x, mask = coder.inputs(batch), coder.mask(batch)
-    out = vqvae.forward(model, *trained, x)
+    out = discrete.forward(model, *trained, x)
     return {
       "error": fidelity.sums(out.reconstruction, x, batch),
       "counts": [counted(q.indices, mask=mask) for q in out.quantized],

@@ -17,6 +17,7 @@ your params when gradients train them, `CodebookState.codebook` when statistics 
     quantize(x, codebooks, *, estimator) -> (z, quantized)     tuples, top first; nothing is decoded
     decode(vectors) -> x      vectors of every level, top first; a single one, [D], stands at every
                               position of its level's map. The top's is always a map.
+                              (Not where x is drawn: see vqvae_audio.speak.)
     num_levels                L
     map_shapes(*size) -> the shape of an example's codes at every level, top first
 

@@ -12,7 +12,7 @@ from vqlab.features.classifier import LinearClassifier, MLPClassifier, SmallClas
 from vqlab.features.inception import InceptionOutput, InceptionV3, inception_images
 from vqlab.features.probe import FewShot, FittedProbe, ProbeScore, few_shot, fit_probe, score_probe
 from vqlab.features.sound import SoundClassifier
-from vqlab.nn.spectrogram import log_mel, mel_filters, spectrogram
+from vqlab.nn.spectrogram import frame_length, log_mel, mel_filters, spectrogram
 
 __all__ = [
   "AccuracyScore",
@@ -32,6 +32,7 @@ __all__ = [
   "few_shot",
   "fit_classifier",
   "fit_probe",
+  "frame_length",
   "inception_images",
   "log_mel",
   "mel_filters",

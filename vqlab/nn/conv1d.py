@@ -13,7 +13,11 @@ from vqlab.nn.dense import product
 
 
 class Conv1D(nn.Module):
-  """A convolution over time, padding "SAME": [B, T, C] -> [B, ceil(T / stride), F].
+  """A convolution over time: [B, T, C] -> [B, ceil(T / stride), F], zeros outside.
+
+  Output i reads the inputs from i stride - (kernel_size - stride) // 2 on, whatever T is: what
+  follows a sequence changes no output but its last ones. (Padding "SAME" puts more zeros in front
+  where T is no multiple of an odd stride.)
 
   Attributes:
     features: F.
@@ -37,7 +41,8 @@ class Conv1D(nn.Module):
     bias = self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype)
     x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
     outputs = -(-x.shape[1] // s)
-    missing = max((outputs - 1) * s + k - x.shape[1], 0)
-    x = jnp.pad(x, ((0, 0), (missing // 2, missing - missing // 2), (0, 0)))
+    front = max(k - s, 0) // 2
+    back = max((outputs - 1) * s + k - front - x.shape[1], 0)
+    x = jnp.pad(x, ((0, 0), (front, back), (0, 0)))
     taps = [x[:, j : j + (outputs - 1) * s + 1 : s] for j in range(k)]
     return product(jnp.concatenate(taps, axis=-1), kernel.reshape(-1, self.features)) + bias

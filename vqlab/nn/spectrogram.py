@@ -6,6 +6,8 @@ windows of a few hundred samples it costs next to nothing beside the network tha
 Shapes: B batch, T samples, F = ceil(T / hop) frames, N = window // 2 + 1 bins, M mel filters.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,6 +47,11 @@ def spectrogram(x: jax.Array, *, window: int = 256, hop: int = 64) -> jax.Array:
   real, imaginary = jnp.split(parts, 2, axis=-1)
   power = jnp.square(real) + jnp.square(imaginary)
   return jnp.sqrt(jnp.maximum(power, jnp.finfo(power.dtype).tiny))  # sqrt has no slope at 0
+
+
+def frame_length(rate: float) -> int:
+  """Samples of a frame of about 32 ms, a power of 2: 256 at 8 kHz, 512 at 16 kHz."""
+  return 2 ** round(math.log2(0.032 * rate))
 
 
 def mel_filters(

@@ -126,27 +126,31 @@ def stream(
     chunk: codes to draw at a time; the last chunk may be shorter.
     key, model, params, cond, temperature, top_k, top_p, first_index: see `sample`.
 
-  Yields:
-    int32[B, chunk].
+  Returns:
+    An iterator of int32[B, chunk].
 
   Raises:
     ValueError: as `sample`.
   """
   _check_model("stream(key, model, params, ...)", model)
   shape = tuple(whole(size) for size in shape)
-  if len(shape) != 2:
-    raise ValueError(f"shape is {shape}; it must be [B, T]")
+  if len(shape) != 2 or min(shape) < 1:
+    raise ValueError(f"shape is {shape}; it must be [B, T], both >= 1")
   checks.whole_number("chunk", chunk, least=1)
   temperature, top_k, top_p, greedy = _checked_options(temperature, top_k, top_p)
   _check_index(first_index)
   _check_cond(model, cond)
-  state = _begin(model, shape, params, cond)
-  for start in range(0, shape[1], chunk):
-    stop = min(start + chunk, shape[1])
-    state = _advance(
-      model, greedy, top_k, state, key, params, temperature, top_p, first_index, start, stop
-    )
-    yield state[1][:, 0, start:stop]
+
+  def chunks() -> Iterator[jax.Array]:
+    state = _begin(model, shape, params, cond)
+    for start in range(0, shape[1], chunk):
+      stop = min(start + chunk, shape[1])
+      state = _advance(
+        model, greedy, top_k, state, key, params, temperature, top_p, first_index, start, stop
+      )
+      yield state[1][:, 0, start:stop]
+
+  return chunks()
 
 
 @partial(jax.jit, static_argnums=(0, 1))

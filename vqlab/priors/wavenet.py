@@ -46,7 +46,9 @@ class WaveNetCache(NamedTuple):
   """What sampling remembers."""
 
   queues: jax.Array  # [N, B, C]  layers' last inputs, (k - 1) d_k of layer k, one after another
-  gates: jax.Array  # [S, L, B, 2C]  what conditions add; S = 1 where none is local
+  local: jax.Array | None  # [S, B, F]  local conditions
+  given: jax.Array  # [L, B, 2C]  what biases and labels add to the gates
+  gates: jax.Array  # [L, B, 2C]  the same and what the local condition adds, of this frame
 
 
 class WaveNet(nn.Module):
@@ -169,7 +171,10 @@ class WaveNet(nn.Module):
     if not jnp.issubdtype(codes.dtype, jnp.integer):
       raise ValueError(f"codes are {codes.dtype}; they must be integers")
     (B, T), C, k = codes.shape, self.channels, self.kernel_size
-    given = self._given(cond, codes.shape)  # [B, S, L, 2C]
+    given, local = self._given(cond, codes.shape)
+    given = given[:, None]
+    if local is not None:
+      given = given + self._of_local(local)  # [B, S, L, 2C]
     hop = self.hop if self.local_features else T
     length = given.shape[1] * hop  # T, and what is left of the last frame
     x = self.embed(codes[:, :-1].astype(jnp.int32))
@@ -194,7 +199,9 @@ class WaveNet(nn.Module):
     self._check_shape(shape)
     size = (self.kernel_size - 1) * sum(self.dilations)
     queues = jnp.zeros((size, shape[0], self.channels), self._compute_dtype)
-    return WaveNetCache(queues, self._given(cond, shape).transpose(1, 2, 0, 3))
+    given, local = self._given(cond, shape)
+    given = given.swapaxes(0, 1)
+    return WaveNetCache(queues, local if local is None else local.swapaxes(0, 1), given, given)
 
   def begin_row(self, cache: WaveNetCache, codes: jax.Array, row: jax.Array) -> WaveNetCache:
     """A sequence is one row, and nothing is above it."""
@@ -215,16 +222,16 @@ class WaveNet(nn.Module):
     window = cache.queues[first[:, None] + (t - back) % (taps * d)[:, None]]  # [L, taps, B, C]
     window = window.transpose(0, 2, 1, 3).reshape(self.num_layers, B, -1)
     a = window @ past.reshape(self.num_layers, -1, 2 * self.channels)
-    frame = t // jnp.int32(self.hop) if self.local_features else jnp.int32(0)
-    a = a + jax.lax.dynamic_index_in_dim(cache.gates, frame, keepdims=False)
-    inputs, gates = [], []
+    cache = cache._replace(gates=self._gates_at(cache, t))
+    a = a + cache.gates
+    inputs, gated = [], []
     for n in range(self.num_layers):
       inputs.append(x)
-      gates.append(_gate(a[n] + x @ now[n]))
+      gated.append(_gate(a[n] + x @ now[n]))
       if n < self.num_layers - 1:
-        x = x + gates[n] @ residual[n] + self.residual_bias[n].astype(x.dtype)
+        x = x + gated[n] @ residual[n] + self.residual_bias[n].astype(x.dtype)
     queues = cache.queues.at[first + t % (taps * d)].set(jnp.stack(inputs))
-    total = jnp.concatenate(gates, axis=-1) @ skip.reshape(-1, self.skip_channels)
+    total = jnp.concatenate(gated, axis=-1) @ skip.reshape(-1, self.skip_channels)
     return cache._replace(queues=queues), self._head(total)
 
   def cond_ranges(
@@ -246,10 +253,27 @@ class WaveNet(nn.Module):
     hidden = self.to_hidden(nn.relu(total + self.skip_bias.astype(total.dtype)))
     return self.to_logits(nn.relu(hidden).astype(self.to_logits.dtype))
 
+  def _gates_at(self, cache: WaveNetCache, t: jax.Array) -> jax.Array:
+    """[L, B, 2C]: what all conditions add at position t; computed once a frame."""
+    if cache.local is None:
+      return cache.gates
+    frame, within = jnp.divmod(t, jnp.int32(self.hop))
+
+    def begin() -> jax.Array:
+      local = jax.lax.dynamic_index_in_dim(cache.local, frame, keepdims=False)
+      return cache.given + self._of_local(local).swapaxes(0, 1)
+
+    return jax.lax.cond(within == 0, begin, lambda: cache.gates)
+
+  def _of_local(self, local: jax.Array) -> jax.Array:
+    """Local conditions [..., F] -> [..., L, 2C]."""
+    kernel = self.local.astype(local.dtype)
+    return product(local, kernel).reshape(*local.shape[:-1], self.num_layers, -1)
+
   def _given(
     self, cond: ArrayLike | SequenceConditions | None, shape: tuple[int, ...]
-  ) -> jax.Array:
-    """What biases and conditions add to the gates: [B, S, L, 2C], S = 1 where none is local."""
+  ) -> tuple[jax.Array, jax.Array | None]:
+    """What biases and labels add to the gates, [B, L, 2C], and the local conditions [B, S, F]."""
     (B, T), L, C, dtype = shape, self.num_layers, self.channels, self._compute_dtype
     cond = _as_conditions(cond)
     if len(cond.labels) != len(self.label_sizes):
@@ -257,12 +281,12 @@ class WaveNet(nn.Module):
         f"cond has {len(cond.labels)} labels; this WaveNet takes {len(self.label_sizes)}, of "
         f"{list(self.label_sizes)} values"
       )
-    total = self.gate_bias.astype(dtype)[None, None]
+    total = jnp.broadcast_to(self.gate_bias.astype(dtype), (B, L, 2 * C))
     for n, (table, label) in enumerate(zip(self.labels, cond.labels, strict=True)):
       label = jnp.asarray(label)
       if label.shape != (B,) or not jnp.issubdtype(label.dtype, jnp.integer):
         raise ValueError(f"labels {n} are {label.dtype}{list(label.shape)}; they must be int[{B}]")
-      total = total + table(label.astype(jnp.int32)).reshape(B, 1, L, 2 * C)
+      total = total + table(label.astype(jnp.int32)).reshape(B, L, 2 * C)
     if self.local_features:
       frames, F = -(-T // self.hop), self.local_features
       found = None if cond.local is None else jnp.shape(cond.local)
@@ -271,11 +295,10 @@ class WaveNet(nn.Module):
           f"local conditions are {found and list(found)}; {T} codes, {self.hop} a frame, take "
           f"[{B}, {frames} or more, {F}]"
         )
-      local = cond.local[:, :frames].astype(dtype)
-      total = total + product(local, self.local.astype(dtype)).reshape(B, frames, L, 2 * C)
-    elif cond.local is not None:
+      return total, cond.local[:, :frames].astype(dtype)
+    if cond.local is not None:
       raise ValueError("cond has local conditions; this WaveNet takes none (local_features=0)")
-    return jnp.broadcast_to(total, (B, *total.shape[1:]))
+    return total, None
 
   def _check_shape(self, shape: tuple[int, ...]) -> None:
     if len(shape) != 2:

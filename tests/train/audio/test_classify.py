@@ -11,7 +11,7 @@ import pytest
 from tests.train.conftest import assert_same, one_device, steps_of
 from train import learn, parallel
 from train.audio import classify
-from train.audio.classify import SoundClassifierStage, heard
+from train.audio.classify import SoundClassifierStage, logits_of
 from train.config import Experiment, Parallel, Source
 from train.data import Columns, eval_batches
 from train.errors import BadInput
@@ -76,14 +76,14 @@ def test_it_learns_and_others_hear_by_it(hears):
   assert report.files["confusion.png"].dtype == np.uint8
   # Those that others give: longer than it hears, more than fit in a batch.
   given = utterances(1, 40)
-  logits = heard(stage, task.model, learned, np.tile(given["sound"], (2, 1)))
+  logits = logits_of(stage, task.model, learned, np.tile(given["sound"], (2, 1)))
   assert logits.shape == (80, len(classify.names_of(ABOUT, hears)))
   np.testing.assert_allclose(logits[:40], logits[40:], rtol=1e-4, atol=1e-4)
   assert np.mean(logits[:40].argmax(1) == given[hears]) == pytest.approx(figures["accuracy"])
   # Shorter ones are followed by zeros.
   short, zeros = given["sound"][:, :600], np.zeros((40, 424), np.int16)
-  alike = heard(stage, task.model, learned, np.concatenate([short, zeros], 1))
-  np.testing.assert_array_equal(heard(stage, task.model, learned, short), alike)
+  alike = logits_of(stage, task.model, learned, np.concatenate([short, zeros], 1))
+  np.testing.assert_array_equal(logits_of(stage, task.model, learned, short), alike)
 
 
 def test_the_confusion_is_of_all_the_split(monkeypatch):
