@@ -97,7 +97,7 @@ class ConversionStage(Stage):
     return Work(
       run=work,
       open=lambda folder: opened(folder / "judged.npz"),
-      figures=_figures,
+      figures=figures_of,
       what=lambda: "held-out utterances in their own voice and in another's",
       files=("conversions.png", "conversions.wav"),
     )
@@ -203,7 +203,7 @@ def opened(path: pathlib.Path) -> dict[str, np.ndarray]:
     raise Damaged(f"{path} can't be read ({error}); run fit again") from None
 
 
-def _figures(found: dict[str, np.ndarray]) -> dict[str, float]:
+def figures_of(found: dict[str, np.ndarray]) -> dict[str, float]:
   """Mean distances in dB, and how often each kind of sound is heard as it should be."""
   names = ("distance_own", "distance_mean_spectrum", "distance_mu_law")
   figures = {name: float(found[name].mean()) for name in names}

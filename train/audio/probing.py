@@ -92,7 +92,7 @@ class ProbeStage(Stage):
     return Work(
       run=work,
       open=lambda folder: opened(folder / "probes.npz"),
-      figures=_figures,
+      figures=figures_of,
       what=lambda: f"linear probes for {' and '.join(sizes)}",
       files=tuple(f"codes_by_{name}.png" for name in sizes),
     )
@@ -172,7 +172,7 @@ def means_and_deviations(told: Told) -> np.ndarray:
   return np.stack([np.concatenate([x.mean(0), x.std(0)]) for x in split])
 
 
-def _figures(found: dict[str, np.ndarray]) -> dict[str, float]:
+def figures_of(found: dict[str, np.ndarray]) -> dict[str, float]:
   """Accuracies with their intervals, those of frames by sounds drawn anew; and what to expect."""
   figures = {}
   for name, x in found.items():
