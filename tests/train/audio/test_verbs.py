@@ -10,7 +10,7 @@ from scipy.io import wavfile
 
 soundfile = pytest.importorskip("soundfile")
 
-from train.audio import generating, speaking  # noqa: E402
+from train.audio import generating, prior, speaking  # noqa: E402
 from train.errors import BadInput  # noqa: E402
 
 RATE, HOP, PAUSE = 8000, 32, 2000
@@ -83,7 +83,7 @@ def test_a_sample_of_a_speaker_and_a_label_is_as_long_as_the_priors_examples(
 def test_every_pair_comes_once_a_round(sizes):
   speakers, labels = (list(range(size)) for size in sizes)
   count = math.prod(sizes)
-  pairs = list(zip(*generating.every_pair(speakers, labels, 2 * count), strict=True))
+  pairs = list(zip(*prior.every_pair(speakers, labels, 2 * count), strict=True))
   assert len(set(pairs[:count])) == len(set(pairs[count:])) == count
   assert set(next(zip(*pairs[: sizes[0]], strict=True))) == set(speakers)
 
@@ -157,7 +157,7 @@ def test_a_sound_depends_on_none_that_is_drawn_with_it(
 
   together = said(*three, name="together")
   assert said(three[0], name="alone") == together[:1]
-  monkeypatch.setattr(speaking, "_BYTES", 1)
+  monkeypatch.setattr(speaking, "AT_ONCE", 1)
   assert said(*three, name="one_after_another") == together
 
 
@@ -261,6 +261,10 @@ def test_of_many_names_the_nearest_is_named(tmp_path):
   names = [f"p{i}" for i in range(225, 334)]
   assert generating.asked("speaker", "p300", names, tmp_path) == [75]
   assert generating.asked("speaker", "3", names, tmp_path) == [3]
+  # Where names are numbers, a number that is none of them is nobody.
+  assert generating.asked("speaker", "14", ["1034", "14"], tmp_path) == [1]
+  with pytest.raises(BadInput, match="'1'; it must be one of 1034, 14"):
+    generating.asked("speaker", "1", ["1034", "14"], tmp_path)
   with pytest.raises(BadInput, match=r"of 109, such as p225; did you mean p300\?$"):
     generating.asked("speaker", "P300", names, tmp_path)
   with pytest.raises(BadInput, match=r"^--speaker is 'x', but what .* learned knows no speakers$"):
