@@ -28,6 +28,8 @@ def get_config() -> Experiment:
         residual_channels=4,
         num_residual_blocks=1,
         local_features=4,
+        num_local_blocks=1,
+        forget=0.2,
         decoder_channels=6,
         codebook=Codebook(num_codes=16, dim=4),
         **small,

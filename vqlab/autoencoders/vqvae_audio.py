@@ -59,6 +59,8 @@ class Sound(NamedTuple):
 
   samples: jax.Array  # f[B, T] in [-1, 1]
   speakers: jax.Array | None = None  # i32[B]; None where the decoder is told of none
+  told: jax.Array | None = None  # bool[B, T]: samples that the decoder knows when it says the next
+  # ones; None: all. Where training hides some, it learns to listen to the codes.
 
 
 class _Residual(nn.Module):
@@ -90,6 +92,7 @@ class AudioVQVAE(nn.Module):
     residual_channels: width inside of them.
     code_dim: D.
     local_features: F, what the decoder is told at a position of the codes.
+    num_local_blocks: residual blocks at the rate of the codes, which tell it of those around.
     decoder_channels, skip_channels, hidden, num_layers, cycle: of the WaveNet.
     num_sample_codes: M.
     dtype: of the computation; param_dtype: of the parameters.
@@ -102,6 +105,7 @@ class AudioVQVAE(nn.Module):
   residual_channels: int = 256
   code_dim: int = 64
   local_features: int = 128
+  num_local_blocks: int = 0
   decoder_channels: int = 256
   skip_channels: int = 256
   hidden: int = 256
@@ -120,6 +124,9 @@ class AudioVQVAE(nn.Module):
     self.encoder_blocks = [_Residual(self.residual_channels, **types) for _ in blocks]
     self.to_codes = Dense(self.code_dim, **types)
     self.from_codes = Conv1D(self.local_features, 3, **types)
+    self.local_blocks = [
+      _Residual(self.local_features, **types) for _ in range(self.num_local_blocks)
+    ]
     self.wavenet = self.decoder()
 
   def decoder(self) -> priors.WaveNet:
@@ -164,8 +171,10 @@ class AudioVQVAE(nn.Module):
     mu-law codes, [B, T, M]."""
     z, quantized = self.quantize(x, codebooks, estimator=estimator)
     cond = self.conditions([q.vectors for q in quantized], x.speakers)
-    logits = self.wavenet(mu_law(x.samples, num_codes=self.num_sample_codes), cond)
-    return Output(logits, z, quantized)
+    codes = mu_law(x.samples, num_codes=self.num_sample_codes)
+    if x.told is not None:
+      codes = jnp.where(x.told, codes, -1)
+    return Output(self.wavenet(codes, cond), z, quantized)
 
   def quantize(
     self,
@@ -195,7 +204,10 @@ class AudioVQVAE(nn.Module):
   ) -> priors.SequenceConditions:
     """What the WaveNet is conditioned on: vectors [B, S, D] of the one level, and who speaks."""
     (x,) = vectors
-    local = nn.relu(self.from_codes(x.astype(self.dtype)))
+    local = self.from_codes(x.astype(self.dtype))
+    for block in self.local_blocks:
+      local = block(local)
+    local = nn.relu(local)
     if self.num_speakers and speakers is None:
       raise ValueError(f"speakers are missing: this model has {self.num_speakers}; pass int[B]")
     return priors.SequenceConditions((speakers,) if self.num_speakers else (), local)
