@@ -29,7 +29,6 @@ def get_config() -> Experiment:
         num_residual_blocks=1,
         local_features=4,
         num_local_blocks=1,
-        forget=0.2,
         decoder_channels=6,
         codebook=Codebook(num_codes=16, dim=4),
         **small,

@@ -1,7 +1,6 @@
 """Tokenizer of sound: the VQ-VAE with a WaveNet for its decoder."""
 
 import dataclasses
-import functools
 from typing import Any
 
 import jax
@@ -40,10 +39,6 @@ class AudioVQVAEStage(TokenizerStage):
   """What the decoder is told at a position of the codes."""
   num_local_blocks: int = field(0, least=0)
   """Residual blocks by which it is told of the codes around as well."""
-  forget: float = field(0.0, least=0, most=0.99)
-  """Part of a window's past that training hides from the decoder, in stretches as long as what it
-  looks back on: it then learns to listen to the codes, and does not go astray where it only hears
-  itself."""
   tell_speaker: bool = field(True)
   """Tell the decoder who speaks, where several do, so that voices can be changed."""
   decoder_channels: int = field(256, least=1)
@@ -101,11 +96,6 @@ class AudioVQVAEStage(TokenizerStage):
       pairs = list(zip(originals, copies, strict=True))
       return speaking.shown("reconstructions", pairs, rate, names, ("original", "reconstruction"))
 
-    def disturb(x: Sound, keys: jax.Array) -> Sound:
-      span = model.decoder().receptive_field
-      told = functools.partial(remembered, length=length, forget=self.forget, span=span)
-      return x._replace(told=jax.vmap(told)(keys))
-
     return Coder(
       model=model,
       shapes=model.map_shapes(length),
@@ -122,7 +112,6 @@ class AudioVQVAEStage(TokenizerStage):
       columns=1,
       rows=6,
       mask=lambda batch: real_codes(batch, model.hop) & batch["mask"][:, None],
-      **({"disturb": disturb} if self.forget else {}),
     )
 
   def examples(self, run: Run) -> Splits:
@@ -138,15 +127,6 @@ class AudioVQVAEStage(TokenizerStage):
 def heard(batch: Batch, dtype: Any) -> Sound:
   """A batch as the model takes it."""
   return Sound(full_scale_one(batch["sound"], dtype), batch["speaker"])
-
-
-def remembered(key: jax.Array, *, length: int, forget: float, span: int) -> jax.Array:
-  """bool[length]: False in stretches of `span`, each with the probability `forget`."""
-  which, where = jax.random.split(key)
-  stretches = -(-length // span) + 1
-  kept = jax.random.bernoulli(which, 1 - forget, (stretches,))
-  start = jax.random.randint(where, (), 0, span, jnp.int32)
-  return kept[(start + jnp.arange(length, dtype=jnp.int32)) // span]
 
 
 def real_codes(batch: Batch, hop: int) -> jax.Array:

@@ -74,7 +74,6 @@ class Coder(NamedTuple):
   columns: int  # examples side by side, where many are shown
   rows: int = 4  # of them in the report
   mask: Callable[[Batch], jax.Array] = lambda batch: batch["mask"]  # codes that are evaluated
-  disturb: Callable[[Any, jax.Array], Any] = lambda x, keys: x  # in training, a key an example
   # Where all of x is decoded at once:
   outputs: Callable[[Any], np.ndarray] | None = None  # what the model gives, as data are stored
   show: Callable[..., dict[str, Any]] | None = None  # (name, *sets of outputs, columns) -> files
@@ -144,8 +143,7 @@ def _task(stage: TokenizerStage, coder: Coder, run: Run) -> Task:
 
   def loss(params, states, context, batch, key, *, axis_name):
     x = coder.inputs(batch)
-    given = coder.disturb(x, learn.keys_of(key, batch))
-    out = discrete.forward(model, params["network"], codebooks_of(params, states), given)
+    out = discrete.forward(model, params["network"], codebooks_of(params, states), x)
     terms = discrete.losses(out, x, error=fidelity.error)
     terms = discrete.Losses(*map(metrics.total, terms))
     value = terms.reconstruction.sum / fidelity.scale + stage.beta * terms.commitment.sum

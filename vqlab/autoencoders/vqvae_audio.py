@@ -59,8 +59,6 @@ class Sound(NamedTuple):
 
   samples: jax.Array  # f[B, T] in [-1, 1]
   speakers: jax.Array | None = None  # i32[B]; None where the decoder is told of none
-  told: jax.Array | None = None  # bool[B, T]: samples that the decoder knows when it says the next
-  # ones; None: all. Where training hides some, it learns to listen to the codes.
 
 
 class _Residual(nn.Module):
@@ -172,8 +170,6 @@ class AudioVQVAE(nn.Module):
     z, quantized = self.quantize(x, codebooks, estimator=estimator)
     cond = self.conditions([q.vectors for q in quantized], x.speakers)
     codes = mu_law(x.samples, num_codes=self.num_sample_codes)
-    if x.told is not None:
-      codes = jnp.where(x.told, codes, -1)
     return Output(self.wavenet(codes, cond), z, quantized)
 
   def quantize(

@@ -155,8 +155,7 @@ class WaveNet(nn.Module):
     """Logits of every code given the codes before it.
 
     Args:
-      codes: int[B, T], in [0, K); or -1 of those that are not known: what follows is then told
-        by the conditions and the other codes.
+      codes: int[B, T], in [0, K).
       cond: `SequenceConditions`; labels int[B] alone will do where the model has one of
         `label_sizes` and nothing else, and None where it is conditioned on nothing. Local
         conditions beyond the last code are left alone.
@@ -178,7 +177,7 @@ class WaveNet(nn.Module):
       given = given + self._of_local(local)  # [B, S, L, 2C]
     hop = self.hop if self.local_features else T
     length = given.shape[1] * hop  # T, and what is left of the last frame
-    x = self._embedded(codes[:, :-1].astype(jnp.int32))
+    x = self.embed(codes[:, :-1].astype(jnp.int32))
     x = jnp.pad(x, ((0, 0), (1, length - T), (0, 0)))
     past, now, residual, skip = self._kernels()
     kernels = jnp.concatenate([past, now[:, None]], axis=1).reshape(-1, k * C, 2 * C)
@@ -243,10 +242,6 @@ class WaveNet(nn.Module):
     return [
       (f"labels {n}", *of) for n, of in enumerate(zip(labels, self.label_sizes, strict=False))
     ]
-
-  def _embedded(self, codes: jax.Array) -> jax.Array:
-    """[B, T] -> [B, T, C]; of what is not known, -1, zeros, as before the first code."""
-    return jnp.where((codes >= 0)[..., None], self.embed(jnp.maximum(codes, 0)), 0)
 
   def _kernels(self) -> tuple[jax.Array, ...]:
     """Those of the layers, in the compute dtype."""

@@ -1,7 +1,6 @@
 """Tokenizer, prior, judges, conversions and probes as stages: resuming, devices, what they say."""
 
 import dataclasses
-import functools
 import json
 import pathlib
 
@@ -23,7 +22,7 @@ from tests.train.conftest import (
   untrained,
 )
 from train import parallel, run
-from train.audio import converting, probing, speaking, vqvae
+from train.audio import converting, probing, speaking
 from train.audio.sources import Tones
 from train.config import Experiment, Parallel
 from train.errors import BadInput
@@ -108,16 +107,6 @@ def test_it_learns():
   _, _, figures, _ = steps_of(task, one_device(), steps=150, batch_size=16)
   nats = [float(f["nats_per_sample"]) for f in figures]
   assert nats[0] > 5 and np.mean(nats[-10:]) < 4.8
-
-
-def test_a_part_of_the_past_is_hidden_in_stretches():
-  draw = functools.partial(vqvae.remembered, length=1000, forget=0.25, span=40)
-  told = np.asarray(jax.vmap(draw)(jax.random.split(jax.random.key(0), 400)))
-  assert told.shape == (400, 1000) and 0.73 < told.mean() < 0.77
-  changes = np.diff(told.astype(int), axis=1) != 0
-  where = [np.flatnonzero(row) for row in changes]
-  assert all((np.diff(x) % 40 == 0).all() for x in where)  # whole stretches
-  assert len({int(x[0]) % 40 for x in where if len(x)}) > 30  # from anywhere on
 
 
 def test_silence_that_fills_up_counts_for_nothing(runs):
