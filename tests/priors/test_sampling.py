@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from vqlab.priors import log_prob, sample, sampling
+from vqlab.priors import drawing, log_prob, sample, sampling
 
 KEY = jax.random.key(42)
 
@@ -69,7 +69,7 @@ def test_cached_and_naive_codes_differ_only_in_near_ties(dtype, prior, stepped, 
   parted = np.flatnonzero((cached != naive).any(1))
   for i in parted:
     position = int(np.argmax(cached[i] != naive[i]))
-    noise = sampling._noise(keys, jnp.int32(position), model.num_codes, jnp.float32)[i]
+    noise = drawing._noise(keys, jnp.int32(position), model.num_codes, jnp.float32)[i]
     scores = logits[i, position] + noise
     best, second = np.sort(scores)[:-3:-1]
     assert best - second < 2 * error

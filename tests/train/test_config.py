@@ -168,7 +168,7 @@ def test_the_papers_experiments(name, shape, codes):
   """Values of section 4 of arXiv 1711.00937."""
   experiment = config_file.load(name)
   tokenizer = experiment.stages["tokenizer"]
-  assert tokenizer.coder({"image_shape": shape}).shapes == (codes,)
+  assert tokenizer.coder(about_images(shape, 0)).shapes == (codes,)
   assert tokenizer.codebook.num_codes == 512
   assert tokenizer.codebook.update == "gradient"  # the EMA was "not used for the experiments"
   assert (tokenizer.steps, tokenizer.batch_size) == (250_000, 128)

@@ -36,8 +36,7 @@ def get_config() -> Experiment:
       "prior": SpeechPriorStage(
         **lengths, window=1024, whole=True, channels=8, dropout=0.2, **small
       ),
-      "hears_speaker": SoundClassifierStage(**lengths, hears="speaker", chunk=1024, **judge),
-      "hears_label": SoundClassifierStage(**lengths, hears="label", chunk=1024, **judge),
+      "hears": SoundClassifierStage(**lengths, hears="speaker", chunk=1024, **judge),
       "conversions": ConversionStage(length=1024),
       "probes": ProbeStage(length=1024, num_mels=8, steps=20),
     },

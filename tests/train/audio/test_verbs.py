@@ -90,7 +90,7 @@ def test_every_pair_comes_once_a_round(sizes):
 
 def test_formats_of_a_sound_have_its_codes(sound_run, here, tmp_path):
   smooth, count = tone(1700), math.ceil(1700 / HOP)
-  x = np.rint(smooth * 128) / 128  # which 8 bits represent
+  x = np.rint(smooth * 4) / 4  # which 8 bits represent
   written = {  # and of which of them it has all the codes, or most
     "16": (x, RATE, "PCM_16", "16", 1.0),
     "stereo": (np.stack([x, x], 1), RATE, "PCM_16", "16", 1.0),
