@@ -9,7 +9,7 @@ codes, classifiers, conversions and probes.
 
 Expected the instrument asked for in most conversions, and contours that a picture shows.
 Hardware two CPU cores, no accelerator.
-Measured see docs/sound.md
+Measured not yet.
 """
 
 import dataclasses
