@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from vqlab.priors import Conditions, PixelSNAIL, log_prob, sample, sampling
+from vqlab.priors import Conditions, PixelSNAIL, drawing, log_prob, sample
 
 KEY = jax.random.key(42)
 SHAPE = (2, 4, 6)
@@ -338,8 +338,8 @@ def test_full_size_codes_are_those_of_the_teacher_forced_logits(stepped):
   different = 0
   for position in range(1024):
     logits = forced.reshape(1024, 1, -1)[position]
-    noise = sampling._noise(keys, jnp.int32(position), 512, jnp.float32)
-    scores = (sampling._filter(logits - logits.max(), None, jnp.float32(top_p)) + noise)[0]
+    noise = drawing._noise(keys, jnp.int32(position), 512, jnp.float32)
+    scores = (drawing._filtered(logits - logits.max(), None, jnp.float32(top_p)) + noise)[0]
     drawn = int(codes.reshape(-1)[position])
     if drawn != int(scores.argmax()):
       best, second = np.sort(scores)[:-3:-1]
