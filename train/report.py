@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn
 from scipy.io import wavfile
 
+from train.errors import Damaged
 from train.files import whole
 
 console = Console(highlight=False, soft_wrap=True)
@@ -155,6 +156,19 @@ def write_png(path: pathlib.Path, picture: np.ndarray) -> None:
 def write_npz(path: pathlib.Path, **arrays: np.ndarray) -> None:
   """Writes arrays by name whole or not at all."""
   write_report(path.parent, {path.name: arrays})
+
+
+def read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
+  """Arrays by name, as a stage has kept them.
+
+  Raises:
+    Damaged: they are missing or can't be read.
+  """
+  try:
+    with np.load(path, allow_pickle=False) as arrays:
+      return dict(arrays)
+  except Exception as error:  # there is hardly a kind that zips do not raise
+    raise Damaged(f"{path} can't be read ({error}); run fit again") from None
 
 
 def _npz(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -27,9 +27,9 @@ from train.audio.sounds import Chunks, Sounds
 from train.audio.vqvae import AudioVQVAEStage
 from train.config import Stage
 from train.data import batches_of
-from train.errors import Damaged, Preempted
+from train.errors import Preempted
 from train.fields import field
-from train.report import write_npz, write_report
+from train.report import read_npz, write_npz, write_report
 from train.task import Finished, Run, Work, reported
 from vqlab import features, metrics
 from vqlab.nn.mu_law import inverse_mu_law, mu_law
@@ -96,7 +96,7 @@ class ConversionStage(Stage):
 
     return Work(
       run=work,
-      open=lambda folder: opened(folder / "judged.npz"),
+      open=lambda folder: read_npz(folder / "judged.npz"),
       figures=figures_of,
       what=lambda: "held-out utterances in their own voice and in another's",
       files=("conversions.png", "conversions.wav"),
@@ -188,19 +188,6 @@ def crushed(sounds: np.ndarray, rate: int, bits: int, bits_per_second: float) ->
   back = np.asarray(inverse_mu_law(codes, num_codes=2**bits))
   back = np.stack([resample(x, rate=low, to=rate) for x in back])[:, : sounds.shape[1]]
   return np.pad(back, ((0, 0), (0, sounds.shape[1] - back.shape[1])))
-
-
-def opened(path: pathlib.Path) -> dict[str, np.ndarray]:
-  """What was found of every utterance.
-
-  Raises:
-    Damaged: it is missing or can't be read.
-  """
-  try:
-    with np.load(path, allow_pickle=False) as arrays:
-      return dict(arrays)
-  except Exception as error:  # there is hardly a kind that zips do not raise
-    raise Damaged(f"{path} can't be read ({error}); run fit again") from None
 
 
 def figures_of(found: dict[str, np.ndarray]) -> dict[str, float]:

@@ -18,14 +18,13 @@ import numpy as np
 from train import parallel
 from train.audio import speaking
 from train.audio.classify import full_scale_one
-from train.audio.converting import opened
 from train.audio.intervals import grouped_share, share
 from train.audio.sounds import Chunks, Sounds
 from train.audio.vqvae import AudioVQVAEStage
 from train.config import Stage
 from train.errors import Preempted
 from train.fields import field
-from train.report import write_npz, write_report
+from train.report import read_npz, write_npz, write_report
 from train.task import Run, Work, reported
 from vqlab import features
 
@@ -91,7 +90,7 @@ class ProbeStage(Stage):
 
     return Work(
       run=work,
-      open=lambda folder: opened(folder / "probes.npz"),
+      open=lambda folder: read_npz(folder / "probes.npz"),
       figures=figures_of,
       what=lambda: f"linear probes for {' and '.join(sizes)}",
       files=tuple(f"codes_by_{name}.png" for name in sizes),

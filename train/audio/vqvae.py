@@ -78,9 +78,6 @@ class AudioVQVAEStage(TokenizerStage):
     model, length, rate = self.model(about), length or self.window, about["rate"]
     integer = jax.ShapeDtypeStruct((), np.int32)
 
-    def error(logits: jax.Array, x: Sound) -> jax.Array:
-      return vqvae_audio.nats(logits, x)
-
     def sums(logits: jax.Array, x: Sound, batch: Batch) -> metrics.Total:
       real = jnp.arange(x.samples.shape[1], dtype=jnp.int32) < batch["length"][:, None]
       return metrics.total(vqvae_audio.nats(logits, x), mask=real & batch["mask"][:, None])
@@ -107,7 +104,7 @@ class AudioVQVAEStage(TokenizerStage):
       blank=Sound(jnp.zeros((1, length), self.param_dtype), jnp.zeros(1, jnp.int32)),
       dims=length,
       inputs=lambda batch: heard(batch, self.param_dtype),
-      fidelity=Fidelity("nats_per_sample", error, 1.0, sums, figures),
+      fidelity=Fidelity("nats_per_sample", vqvae_audio.nats, 1.0, sums, figures),
       report=report,
       columns=1,
       rows=6,

@@ -14,12 +14,12 @@ from scipy import sparse
 
 from train import parallel
 from train.config import Stage
-from train.errors import Damaged, Preempted
+from train.errors import Preempted
 from train.fields import field
 from train.ratings import judging
 from train.ratings.judging import Judge
 from train.ratings.shop import Shop
-from train.report import write_npz
+from train.report import read_npz, write_npz
 from train.task import Run, Work, reported
 
 CHECKS = ("popularity", "random", "item_knn")
@@ -109,20 +109,7 @@ def similarities(taken: sparse.csr_array, neighbours: int) -> sparse.csr_array:
 
 def _opened(folder: pathlib.Path) -> dict[str, Figures]:
   """The figures of every user by the check."""
-  return {name: figures_in(folder / f"{name}.npz") for name in CHECKS}
-
-
-def figures_in(path: pathlib.Path) -> Figures:
-  """Figures of users as a stage has kept them.
-
-  Raises:
-    Damaged: they are missing or can't be read.
-  """
-  try:
-    with np.load(path, allow_pickle=False) as arrays:
-      return dict(arrays)
-  except Exception as error:  # there is hardly a kind that zips do not raise
-    raise Damaged(f"{path} can't be read ({error}); run fit again") from None
+  return {name: read_npz(folder / f"{name}.npz") for name in CHECKS}
 
 
 def _figures(found: dict[str, Figures]) -> dict[str, float]:

@@ -12,10 +12,10 @@ from rich.text import Text
 from train import fields
 from train.config import Experiment
 from train.errors import BadInput
-from train.ratings.checks import CHECKS, ChecksStage, figures_in
+from train.ratings.checks import CHECKS, ChecksStage
 from train.ratings.factors import FactorStage
 from train.ratings.verbs import Compare
-from train.report import console
+from train.report import console, read_npz
 from train.tables import table
 from train.workdir import Workdir
 from vqlab import metrics
@@ -86,7 +86,7 @@ def read(name: str) -> Found:
   done = [stage for stage in stages if workdir.done(stage)]
   if not done:
     raise BadInput(f"{folder}: the stage {stages[0]!r} is not finished; run fit again to go on")
-  figures = figures_in(workdir.path / done[-1] / f"{check or 'users'}.npz")
+  figures = read_npz(workdir.path / done[-1] / f"{check or 'users'}.npz")
   return Found(name, check or config.name, config, workdir.about()["target"], figures)
 
 

@@ -13,8 +13,8 @@ anew every `cycle` layers. l is what local conditions add, which stand for `hop`
 
 What a layer reads of earlier positions is known before the position is begun. So sampling keeps one
 queue a layer, of its last inputs (Le Paine et al. 2016, arXiv 1611.09482), multiplies what all of
-them give at once, and is left with three small products a layer and position, whatever has been
-drawn.
+them give at once, as it does the skips, and is left with two small products a layer and position,
+whatever has been drawn.
 
 Letters: B batch, T positions, K codes, C channels, L layers, F features of a local condition, S of
 them (frames), k = kernel_size.
