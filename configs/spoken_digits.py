@@ -28,7 +28,7 @@ from train.audio.probing import ProbeStage
 from train.audio.sources import AudioFolder
 from train.audio.vqvae import AudioVQVAEStage, Codebook
 from train.config import Experiment, Log
-from train.optimizer import Adam
+from train.optimizer import Adam, Muon
 
 
 def get_config() -> Experiment:
@@ -44,20 +44,22 @@ def get_config() -> Experiment:
     ),
     stages={
       "tokenizer": AudioVQVAEStage(
-        steps=10_000,
-        batch_size=4,
+        steps=13_500,
+        batch_size=16,
         eval_batch_size=20,
         eval_every=2_000,
         checkpoint_every=1_000,
-        optimizer=Adam(learning_rate=2e-3, warmup_steps=300, schedule="cosine", clip_norm=1.0),
-        window=2560,
+        optimizer=Muon(warmup_steps=300, schedule="cosine", clip_norm=1.0),
+        window=640,
         eval_window=longest,
+        strange_past=0.5,
         strides=(2,) * 6,
         channels=64,
         residual_channels=64,
         num_residual_blocks=2,
         codebook=Codebook(num_codes=128, dim=64),
         local_features=64,
+        num_local_blocks=4,
         decoder_channels=48,
         skip_channels=64,
         hidden=128,

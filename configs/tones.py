@@ -29,7 +29,6 @@ def get_config() -> Experiment:
       "steps": 1200,
       "eval_every": 400,
       "checkpoint_every": 400,
-      "window": 2048,
       "eval_window": _LONGEST,
       "channels": 48,
       "decoder_channels": 32,

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import optax
+from optax.contrib import MuonDimensionNumbers, muon
 
 from train.config import Optimizer
 from train.fields import field
@@ -64,6 +65,51 @@ class AdamW(Adam):
   def make(self, steps: int) -> optax.GradientTransformation:
     rate = schedule_of(self, steps)
     return optax.adamw(rate, self.b1, self.b2, weight_decay=self.weight_decay)
+
+
+def matrices(params: Any) -> Any:
+  """How every leaf is a matrix, or a stack of them, for Muon; None for one that is not.
+
+  Kernels map all axes but the last to that; of others of three axes or more, which stack layers,
+  the last two are the matrix. Embeddings, biases and scales are none.
+  """
+
+  def one(path: tuple, leaf: Any) -> MuonDimensionNumbers | None:
+    last = leaf.ndim - 1
+    if getattr(path[-1], "key", "") == "kernel":
+      return MuonDimensionNumbers(tuple(range(last)), last)
+    return MuonDimensionNumbers(last - 1, last) if leaf.ndim >= 3 else None
+
+  return jax.tree_util.tree_map_with_path(one, params)
+
+
+@dataclasses.dataclass(frozen=True)
+class Muon(Optimizer):
+  """Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon): momentum of which every
+  matrix is made orthogonal. Embeddings, biases and scales learn by Adam."""
+
+  learning_rate: float = field(0.02, least=0)
+  """The learning rate after the warm-up."""
+  adam: float = field(0.1, least=0)
+  """Times that is the learning rate of Adam."""
+  momentum: float = field(0.95, least=0, most=1)
+  """Decay of the mean of the gradients."""
+
+  def make(self, steps: int) -> optax.GradientTransformation:
+    rate = schedule_of(self, steps)
+    of_adam = (lambda step: self.adam * rate(step)) if callable(rate) else self.adam * rate
+    inner = muon(
+      rate,
+      beta=self.momentum,
+      adam_learning_rate=of_adam,
+      muon_weight_dimension_numbers=matrices,
+    )
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+      with jax.numpy_dtype_promotion("standard"):  # Optax has floats to the power of an integer
+        return inner.update(updates, state, params)
+
+    return optax.GradientTransformation(inner.init, update)
 
 
 @dataclasses.dataclass(frozen=True)

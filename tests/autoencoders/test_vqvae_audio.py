@@ -61,6 +61,28 @@ def test_losses(setup):
   np.testing.assert_allclose(got.commitment, distance, rtol=1e-5)
 
 
+def test_a_strange_past_is_heard_and_not_asked_for(setup):
+  model, params, codebooks, sound = setup
+  forward = jax.jit(vqvae_audio.forward, static_argnums=0)
+  other = 0.3 * jax.random.normal(jax.random.key(7), sound.samples.shape)
+  first = jnp.array([0, 20, 49], jnp.int32)
+  strange = sound._replace(other=other, first=first)
+  out, own = (forward(model, params, codebooks, x) for x in (strange, sound))
+  np.testing.assert_array_equal(out.quantized[0].indices, own.quantized[0].indices)
+  # What the decoder is given is the codes', and samples of which those before `first` are others.
+  mixed = jnp.where(jnp.arange(50) < first[:, None], other, sound.samples)
+  (codes,) = (q.indices for q in own.quantized)
+  cond = vqvae_audio.decoder_conditions(model, params, codebooks, (codes,), sound.speakers)
+  logits = model.decoder().apply({"params": params["wavenet"]}, mu_law(mixed, num_codes=32), cond)
+  np.testing.assert_allclose(out.reconstruction, logits, atol=1e-5)
+  plain, found = (
+    vqvae_audio.nats(out.reconstruction, sound),
+    vqvae_audio.losses(out, strange, error=vqvae_audio.nats),
+  )
+  for row, n in enumerate(first):
+    np.testing.assert_allclose(found.reconstruction[row], plain[row, n:].mean(), rtol=1e-5)
+
+
 def test_gradients_reach_what_they_should(setup):
   model, params, codebooks, sound = setup
 

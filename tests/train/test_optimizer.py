@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from train.optimizer import SGD, outside_norms, schedule_of
+from train.optimizer import SGD, Muon, matrices, outside_norms, schedule_of
 
 
 def pyslowfast(step: int, steps: int, base: float, warmup: int, start: float) -> float:
@@ -67,3 +67,32 @@ def test_descent_is_pytorchs():
       params = optax.apply_updates(params, updates)
     np.testing.assert_allclose(params["fc"]["kernel"], kernel.numpy(), rtol=1e-6)
     np.testing.assert_allclose(params["norm"]["scale"], scale.numpy(), rtol=1e-6)
+
+
+def test_what_is_a_matrix():
+  zeros = lambda *shape: jnp.zeros(shape)
+  found = matrices({
+    "conv": {"kernel": zeros(3, 3, 4, 8), "bias": zeros(8)},
+    "stack": {"past": zeros(5, 1, 4, 8), "gate_bias": zeros(5, 8)},
+    "embed": {"embedding": zeros(10, 4)},
+  })  # fmt: skip
+  assert found["conv"]["kernel"] == ((0, 1, 2), 3) and found["stack"]["past"] == (2, 3)
+  others = found["conv"]["bias"], found["stack"]["gate_bias"], found["embed"]["embedding"]
+  assert others == (None, None, None)
+
+
+def test_muon_makes_every_matrix_of_a_stack_orthogonal():
+  """So that its step moves all directions alike; what is no matrix takes Adam's (Nesterov's)."""
+  rng = np.random.default_rng(0)
+  gradients = {"stack": rng.normal(size=(2, 6, 4)), "bias": np.array([1e-3, -50.0])}
+  gradients["stack"] *= np.array([0.3, 1.0, 5.0, 20.0])
+  params = jax.tree.map(lambda g: jnp.zeros(g.shape), gradients)
+  optimizer = Muon(0.5, adam=0.1, schedule="constant").make(10)
+  updates, _ = optimizer.update(gradients, optimizer.init(params), params)
+  for matrix, gradient in zip(updates["stack"], gradients["stack"], strict=True):
+    singular = np.linalg.svd(matrix, compute_uv=False)
+    assert np.all((singular > 0.5 * 0.65) & (singular < 0.5 * 1.25))  # five Newton-Schulz steps'
+    u, _, v = np.linalg.svd(gradient, full_matrices=False)
+    np.testing.assert_allclose(-matrix / 0.5, u @ v, atol=0.35)
+  nesterov = 0.9 * (0.1 / (1 - 0.9**2)) + 1
+  np.testing.assert_allclose(updates["bias"], [-0.05 * nesterov, 0.05 * nesterov], rtol=1e-3)

@@ -7,7 +7,7 @@ from train.audio.probing import ProbeStage
 from train.audio.sources import Tones
 from train.audio.vqvae import AudioVQVAEStage, Codebook
 from train.config import Experiment, Log
-from train.optimizer import Adam
+from train.optimizer import Adam, Muon
 
 
 def get_config() -> Experiment:
@@ -20,8 +20,9 @@ def get_config() -> Experiment:
     data=Tones(speakers=2, copies=4, seconds=0.2),
     stages={
       "tokenizer": AudioVQVAEStage(
-        **lengths,
+        **lengths | {"optimizer": Muon(learning_rate=0.01)},
         window=256,
+        strange_past=0.5,
         eval_window=512,
         strides=(2, 4, 4),
         channels=8,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from train.data.examples import Examples
+from train.data.examples import Examples, words
 
 
 class Sounds:
@@ -62,6 +62,9 @@ class Sounds:
     return int(self.lengths.sum()) / self.rate
 
 
+_SOFTER = 40  # dB at most, of other sounds that are heard first
+
+
 class Chunks(Examples):
   """Examples {"sound": i16[size], "length": i32, "speaker": i32, "label": i32} of sounds.
 
@@ -69,11 +72,15 @@ class Chunks(Examples):
   size on, so that every sample is in one place; in training a place is a start drawn uniformly from
   those where the chunk is full, or 0 where the utterance is shorter. What is missing at the end is
   0; `length` samples are real.
+
+  With `strange` there are {"other": i16[size], "first": i32} as well: another place, up to 40 dB
+  softer, and how many of its samples may be heard in place of the sound's own. That is less than
+  half of them in so large a part of the training examples, and 0 otherwise.
   """
 
-  def __init__(self, sounds: Sounds, size: int, *, whole: bool = False):
+  def __init__(self, sounds: Sounds, size: int, *, whole: bool = False, strange: float = 0.0):
     """`whole`: one example an utterance, always from its start, cut at `size`."""
-    self.sounds, self.size, self.whole = sounds, size, whole
+    self.sounds, self.size, self.whole, self.strange = sounds, size, whole, strange
     self.name, self.num_threads = sounds.name, sounds.num_threads
     places = np.ones_like(sounds.lengths) if whole else -(-sounds.lengths // size)
     self._ends = np.cumsum(places)
@@ -82,7 +89,10 @@ class Chunks(Examples):
     return int(self._ends[-1])
 
   def read(self, indices: np.ndarray, draws: np.ndarray | None) -> dict[str, np.ndarray]:
-    indices = np.asarray(indices, np.int64)
+    example = self._read(np.asarray(indices, np.int64), draws)
+    return example | self._strange(example["sound"], draws) if self.strange else example
+
+  def _read(self, indices: np.ndarray, draws: np.ndarray | None) -> dict[str, np.ndarray]:
     utterance = np.searchsorted(self._ends, indices, side="right")
     starts = self._starts(utterance, indices, draws)
     lengths = np.minimum(self.sounds.lengths[utterance] - starts, self.size)
@@ -94,6 +104,20 @@ class Chunks(Examples):
       "length": lengths.astype(np.int32),
       "speaker": self.sounds.speaker[utterance],
       "label": self.sounds.label[utterance],
+    }
+
+  def _strange(self, sound: np.ndarray, draws: np.ndarray | None) -> dict[str, np.ndarray]:
+    """What may be heard before each of the sounds goes on."""
+    if draws is None:
+      return {"other": np.zeros_like(sound), "first": np.zeros(len(sound), np.int32)}
+    whose, where, softer, whether, many = words(draws, 5)
+    other = self._read((whose % np.uint64(len(self))).astype(np.int64), where)["sound"]
+    part = lambda word: word * 2.0**-64
+    gain = 10 ** (-_SOFTER / 20 * part(softer))
+    first = np.where(part(whether) < self.strange, many % np.uint64(max(self.size // 2, 1)), 0)
+    return {
+      "other": np.rint(other * gain[:, None]).astype(np.int16),
+      "first": first.astype(np.int32),
     }
 
   def _starts(

@@ -27,6 +27,9 @@ class AudioVQVAEStage(TokenizerStage):
   """Samples that are trained on at once, cut from a sound at random."""
   eval_window: int = field(0, least=0, may_vary=True)
   """Samples of a held-out sound that are evaluated at once; 0: as many as are trained on."""
+  strange_past: float = field(0.0, least=0, most=1)
+  """Part of the training examples in which the decoder hears another sound at first, of less than
+  half the window, and is asked for what follows: what it has drawn itself is as strange to it."""
   strides: tuple[int, ...] = field((2,) * 6, least=1, most=64)
   """Of the encoder's convolutions; together the samples of a code."""
   channels: int = field(256, least=1)
@@ -77,6 +80,7 @@ class AudioVQVAEStage(TokenizerStage):
     """For examples of `length` samples; 0: as many as are trained on."""
     model, length, rate = self.model(about), length or self.window, about["rate"]
     integer = jax.ShapeDtypeStruct((), np.int32)
+    sound = jax.ShapeDtypeStruct((length,), np.int16)
 
     def sums(logits: jax.Array, x: Sound, batch: Batch) -> metrics.Total:
       real = jnp.arange(x.samples.shape[1], dtype=jnp.int32) < batch["length"][:, None]
@@ -98,8 +102,9 @@ class AudioVQVAEStage(TokenizerStage):
       shapes=model.map_shapes(length),
       num_codes=self.codebook.num_codes,
       spec={
-        "sound": jax.ShapeDtypeStruct((length,), np.int16),
+        "sound": sound,
         **dict.fromkeys(("length", "speaker", "label"), integer),
+        **({"other": sound, "first": integer} if self.strange_past else {}),
       },
       blank=Sound(jnp.zeros((1, length), self.param_dtype), jnp.zeros(1, jnp.int32)),
       dims=length,
@@ -116,14 +121,19 @@ class AudioVQVAEStage(TokenizerStage):
 
     sizes = {"train": self.window}
     return {
-      name: Chunks(sounds, sizes.get(name, self.eval_window or self.window))
+      name: Chunks(
+        sounds, sizes.get(name, self.eval_window or self.window), strange=self.strange_past
+      )
       for name, sounds in run.splits.items()
     }
 
 
 def heard(batch: Batch, dtype: Any) -> Sound:
   """A batch as the model takes it."""
-  return Sound(full_scale_one(batch["sound"], dtype), batch["speaker"])
+  sound = Sound(full_scale_one(batch["sound"], dtype), batch["speaker"])
+  if "first" not in batch:
+    return sound
+  return sound._replace(other=full_scale_one(batch["other"], dtype), first=batch["first"])
 
 
 def real_codes(batch: Batch, hop: int) -> jax.Array:

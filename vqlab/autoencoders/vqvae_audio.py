@@ -59,6 +59,10 @@ class Sound(NamedTuple):
 
   samples: jax.Array  # f[B, T] in [-1, 1]
   speakers: jax.Array | None = None  # i32[B]; None where the decoder is told of none
+  # In training the decoder may hear other sounds, f[B, T], before sample `first`, i32[B], of each.
+  # It is not asked for what they hide, and learns to follow the codes whatever came before.
+  other: jax.Array | None = None
+  first: jax.Array | None = None
 
 
 class _Residual(nn.Module):
@@ -169,7 +173,10 @@ class AudioVQVAE(nn.Module):
     mu-law codes, [B, T, M]."""
     z, quantized = self.quantize(x, codebooks, estimator=estimator)
     cond = self.conditions([q.vectors for q in quantized], x.speakers)
-    codes = mu_law(x.samples, num_codes=self.num_sample_codes)
+    heard = x.samples
+    if x.first is not None:
+      heard = jnp.where(_asked(x), heard, x.other)
+    codes = mu_law(heard, num_codes=self.num_sample_codes)
     return Output(self.wavenet(codes, cond), z, quantized)
 
   def quantize(
@@ -210,8 +217,21 @@ class AudioVQVAE(nn.Module):
 
 
 def nats(logits: jax.Array, x: Sound) -> jax.Array:
-  """-log p of every sample: [B, T], from the logits of `forward`."""
-  return -log_likelihood(logits, mu_law(x.samples, num_codes=logits.shape[-1]))
+  """-log p of every sample: [B, T], from the logits of `forward`.
+
+  Where other sounds are heard first it is 0 of the samples that they hide, and as much more of the
+  others that means over T are of those alone.
+  """
+  values = -log_likelihood(logits, mu_law(x.samples, num_codes=logits.shape[-1]))
+  if x.first is None:
+    return values
+  asked = _asked(x)
+  return jnp.where(asked, values, 0) / asked.mean(1, keepdims=True, dtype=values.dtype)
+
+
+def _asked(x: Sound) -> jax.Array:
+  """bool[B, T]: the samples from `first` on."""
+  return jnp.arange(x.samples.shape[1], dtype=jnp.int32) >= x.first[:, None]
 
 
 def speak(

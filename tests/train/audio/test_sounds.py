@@ -74,12 +74,29 @@ def test_starts_are_drawn_uniformly_from_those_where_the_chunk_is_full(sounds):
     assert (np.diff(real) == 1).all()  # what lies in a row
 
 
+def test_what_is_heard_first_is_another_place_softer():
+  flat, square = np.full(2 * SIZE, 16000, np.int16), np.int16([16000, -16000] * SIZE)
+  sounds = Sounds([flat, square], name="two", rate=100, files=["flat.wav", "square.wav"])
+  rows, draws = np.zeros(4000, int), draws_at(0, 0, np.arange(4000))
+  found = Chunks(sounds, SIZE, strange=0.25).read(rows, draws)
+  np.testing.assert_array_equal(found["sound"], Chunks(sounds, SIZE).read(rows, draws)["sound"])
+  first = np.bincount(found["first"]) / 4000
+  np.testing.assert_allclose(first, [0.75 + 0.05, 0.05, 0.05, 0.05, 0.05], atol=0.02)
+  other = np.float64(found["other"])
+  np.testing.assert_array_equal(np.abs(other), np.abs(other[:, :1]).repeat(SIZE, 1))
+  assert np.mean(other[:, 0] != other[:, 1]) == pytest.approx(0.5, abs=0.04)  # the square ones
+  decibels = np.histogram(20 * np.log10(np.abs(other[:, 0]) / 16000), (-40.1, -30, -20, -10, 0.1))
+  np.testing.assert_allclose(decibels[0] / 4000, 1 / 4, atol=0.03)
+  held = Chunks(sounds, SIZE, strange=0.25).read(np.arange(4), None)
+  assert not held["other"].any() and not held["first"].any()
+
+
 def test_batches_are_functions_of_seed_and_position(sounds):
-  chunks = Chunks(sounds, SIZE)
+  chunks = Chunks(sounds, SIZE, strange=0.5)
   large = batch(chunks, seed=3, k=1, batch_size=12)
   parts = [batch(chunks, seed=3, k=k, batch_size=4) for k in (3, 4, 5)]
   halves = [batch(chunks, seed=3, k=1, batch_size=12, process=(p, 2)) for p in (0, 1)]
-  for name in ("sound", "length", "speaker", "label"):
+  for name in ("sound", "length", "speaker", "label", "other", "first"):
     for smaller in (parts, halves):
       np.testing.assert_array_equal(large[name], np.concatenate([b[name] for b in smaller]))
   other = batch(chunks, seed=4, k=1, batch_size=12)
