@@ -49,7 +49,7 @@ def get_config() -> Experiment:
         eval_batch_size=20,
         eval_every=2_000,
         checkpoint_every=1_000,
-        optimizer=Muon(warmup_steps=300, schedule="cosine", clip_norm=1.0),
+        optimizer=Muon(learning_rate=0.01, warmup_steps=300, schedule="cosine", clip_norm=1.0),
         window=640,
         eval_window=longest,
         strange_past=0.5,

@@ -88,7 +88,7 @@ class Muon(Optimizer):
   """Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon): momentum of which every
   matrix is made orthogonal. Embeddings, biases and scales learn by Adam."""
 
-  learning_rate: float = field(0.02, least=0)
+  learning_rate: float = field(0.01, least=0)
   """The learning rate after the warm-up."""
   adam: float = field(0.1, least=0)
   """Times that is the learning rate of Adam."""
@@ -98,18 +98,12 @@ class Muon(Optimizer):
   def make(self, steps: int) -> optax.GradientTransformation:
     rate = schedule_of(self, steps)
     of_adam = (lambda step: self.adam * rate(step)) if callable(rate) else self.adam * rate
-    inner = muon(
+    return muon(
       rate,
       beta=self.momentum,
       adam_learning_rate=of_adam,
       muon_weight_dimension_numbers=matrices,
     )
-
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-      with jax.numpy_dtype_promotion("standard"):  # Optax has floats to the power of an integer
-        return inner.update(updates, state, params)
-
-    return optax.GradientTransformation(inner.init, update)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -88,7 +88,8 @@ def test_muon_makes_every_matrix_of_a_stack_orthogonal():
   gradients["stack"] *= np.array([0.3, 1.0, 5.0, 20.0])
   params = jax.tree.map(lambda g: jnp.zeros(g.shape), gradients)
   optimizer = Muon(0.5, adam=0.1, schedule="constant").make(10)
-  updates, _ = optimizer.update(gradients, optimizer.init(params), params)
+  with jax.numpy_dtype_promotion("standard"):  # as Optax needs it
+    updates, _ = optimizer.update(gradients, optimizer.init(params), params)
   for matrix, gradient in zip(updates["stack"], gradients["stack"], strict=True):
     singular = np.linalg.svd(matrix, compute_uv=False)
     assert np.all((singular > 0.5 * 0.65) & (singular < 0.5 * 1.25))  # five Newton-Schulz steps'

@@ -23,6 +23,7 @@ from train.data import batch
 CONFIG = ROOT / "tests" / "train" / "own" / "clips.py"
 
 
+@pytest.mark.slow
 def test_it_learns_and_survives_being_killed(train, environment, tmp_path):
   options = ("--classify.steps", 40, "--classify.eval_every", 20, "--log.every", 5)
   whole, killed = survives_being_killed(CONFIG, options, train, environment, tmp_path)

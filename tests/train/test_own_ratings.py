@@ -42,6 +42,7 @@ def folder(tmp_path_factory):
   return folder
 
 
+@pytest.mark.slow
 def test_it_learns_and_survives_being_killed(train, environment, folder, tmp_path, here):
   options = ("--data.path", folder, "--factors.steps", 150)
   whole, killed = survives_being_killed(CONFIG, options, train, environment, tmp_path)

@@ -89,7 +89,7 @@ def count(folder) -> int:
   return len(path.read_text().splitlines()) if path.exists() else 0
 
 
-@pytest.mark.slow  # own_clips and own_ratings prove it of one kill each
+@pytest.mark.slow  # audio/test_stages.py proves it of one kill
 def test_killed_again_and_again_it_ends_as_if_nothing_happened(
   tiny_run, start, train, tmp_path, prepared
 ):

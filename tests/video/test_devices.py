@@ -88,6 +88,7 @@ def trained(small, how):
   return jax.tree.map(lambda x: np.asarray(x)[0] if how == "pmap" else np.asarray(x), state[:2])
 
 
+@pytest.mark.slow
 def test_devices_and_ways_to_compile_agree(small, x64):
   if jax.device_count() < DEVICES:
     pytest.skip(f"needs {DEVICES} devices")
