@@ -13,12 +13,12 @@ utterances in their own voice and in another's, and linear probes say what codes
 Expected conversions in which the target speaker is heard in at least 80 %, the digit in 70 %.
 Hardware two CPU cores, no accelerator.
 Measured on the Free Spoken Digit Dataset of four speakers (2,000 utterances, 200 of them held out),
-         two cores, float32, seed 0: 35 min, tokenizer 1600 s, prior 236 s. 2.646 nats a held-out
-         sample; perplexity 104.7 of 128; 875 bits a second nominally, 407 by the prior.
-         Log-spectral distance of reconstructions 9.69 dB, of the mean spectrum 12.19, of a mu law
-         at as many bits 19.66. The target speaker is heard in 63.5 % of conversions, the digit in
-         40.5 %; in reconstructions 83.0 % and 59.5 %, in real speech 96.0 % and 98.5 %: below what
-         is expected. More, and what codes know: docs/sound.md.
+         two cores, float32, seed 0: 43 min, tokenizer 2030 s, prior 333 s. 2.561 nats a held-out
+         sample; perplexity 113.7 of 128; 875 bits a second nominally, 380 by the prior.
+         Log-spectral distance of reconstructions 8.40 dB, of the mean spectrum 12.19, of a mu law
+         at as many bits 19.66. The target speaker is heard in 64.5 % of conversions, the digit in
+         56.0 %; in reconstructions 92.0 % and 86.5 %, in real speech 96.0 % and 98.5 %: conversions
+         are below what is expected. More, and what codes know: docs/sound.md.
 """
 
 from train.audio.classify import SoundClassifierStage
