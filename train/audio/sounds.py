@@ -6,6 +6,8 @@ import numpy as np
 
 from train.data.examples import Examples, words
 
+_SOFTER = 40  # dB at most, of other sounds that are heard first
+
 
 class Sounds:
   """Utterances: mono, 16 bits, of one rate, each with a speaker and, if there are any, a label."""
@@ -60,9 +62,6 @@ class Sounds:
   def seconds(self) -> float:
     """Of all sounds together."""
     return int(self.lengths.sum()) / self.rate
-
-
-_SOFTER = 40  # dB at most, of other sounds that are heard first
 
 
 class Chunks(Examples):
