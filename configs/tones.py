@@ -9,7 +9,11 @@ codes, classifiers, conversions and probes.
 
 Expected the instrument asked for in most conversions, and contours that a picture shows.
 Hardware two CPU cores, no accelerator.
-Measured not yet.
+Measured two cores, float32, seed 0: 4 min. 2.713 nats a sample; perplexity 101.9 of 128; 875 bits a
+         second nominally, 390 by the prior. The contours show in the pictures, in both voices, but
+         under noise: log-spectral distance of reconstructions 17.1 dB, of the mean spectrum 15.5.
+         The instrument asked for is heard in 30 % of conversions, by chance 25, the contour in
+         30.8 %, by chance 16.7; in reconstructions 30.0 % and 50.0 %: far from what is expected.
 """
 
 import dataclasses
