@@ -69,8 +69,8 @@ class Chunks(Examples):
 
   An utterance of T samples has ceil(T / size) places. Held out, place j is its samples from j *
   size on, so that every sample is in one place; in training a place is a start drawn uniformly from
-  those where the chunk is full, or 0 where the utterance is shorter. What is missing at the end is
-  0; `length` samples are real.
+  those where at least three quarters of the chunk are real, or 0 where the utterance has no more:
+  what follows an end is learned as well. What is missing is 0; `length` samples are real.
 
   With `strange` there are {"other": i16[size], "first": i32} as well: another place, up to 40 dB
   softer, and how many of its samples may be heard in place of the sound's own. That is less than
@@ -128,5 +128,6 @@ class Chunks(Examples):
     if draws is None:
       first = np.where(utterance > 0, self._ends[utterance - 1], 0)  # place of the utterance
       return (indices - first) * self.size
-    starts = np.maximum(self.sounds.lengths[utterance] - self.size, 0) + 1
+    real = self.size - self.size // 4
+    starts = np.maximum(self.sounds.lengths[utterance] - real, 0) + 1
     return (draws % starts.astype(np.uint64)).astype(np.int64)

@@ -60,18 +60,20 @@ def test_whole_is_each_from_its_start(sounds):
     assert found["sound"][:, 0].tolist() == [1, 101, 201, 301, 401]
 
 
-def test_starts_are_drawn_uniformly_from_those_where_the_chunk_is_full(sounds):
-  chunks, count = Chunks(sounds, SIZE), 6000
+def test_starts_are_drawn_uniformly_from_those_where_most_of_the_chunk_is_real(sounds):
+  chunks, count, least = Chunks(sounds, SIZE), 6000, SIZE - SIZE // 4
   for place, utterance in ((3, 3), (5, 3), (7, 4), (1, 1), (2, 2)):
     found = chunks.read(np.full(count, place), draws_at(0, 0, np.arange(count)))
     length, first = LENGTHS[utterance], sounds.read(utterance)[0]
-    assert (found["length"] == min(length, SIZE)).all()
-    starts = np.bincount(found["sound"][:, 0] - first)
-    assert len(starts) == max(length - SIZE, 0) + 1
-    expected = count / len(starts)
-    assert np.abs(starts - expected).max() < 5 * np.sqrt(expected)
-    real = found["sound"][:, : min(length, SIZE)]
-    assert (np.diff(real) == 1).all()  # what lies in a row
+    starts = found["sound"][:, 0] - first
+    np.testing.assert_array_equal(found["length"], np.minimum(length - starts, SIZE))
+    drawn = np.bincount(starts)
+    assert len(drawn) == max(length - least, 0) + 1
+    expected = count / len(drawn)
+    assert np.abs(drawn - expected).max() < 5 * np.sqrt(expected)
+    real = np.arange(SIZE) < found["length"][:, None]
+    in_a_row = found["sound"][:, :1] + np.arange(SIZE)
+    np.testing.assert_array_equal(found["sound"], np.where(real, in_a_row, 0))
 
 
 def test_what_is_heard_first_is_another_place_softer():
@@ -82,8 +84,8 @@ def test_what_is_heard_first_is_another_place_softer():
   np.testing.assert_array_equal(found["sound"], Chunks(sounds, SIZE).read(rows, draws)["sound"])
   first = np.bincount(found["first"]) / 4000
   np.testing.assert_allclose(first, [0.75 + 0.05, 0.05, 0.05, 0.05, 0.05], atol=0.02)
-  other = np.float64(found["other"])
-  np.testing.assert_array_equal(np.abs(other), np.abs(other[:, :1]).repeat(SIZE, 1))
+  other = np.float64(found["other"][:, : SIZE // 2])  # as much as can be heard
+  np.testing.assert_array_equal(np.abs(other), np.abs(other[:, :1]).repeat(SIZE // 2, 1))
   assert np.mean(other[:, 0] != other[:, 1]) == pytest.approx(0.5, abs=0.04)  # the square ones
   decibels = np.histogram(20 * np.log10(np.abs(other[:, 0]) / 16000), (-40.1, -30, -20, -10, 0.1))
   np.testing.assert_allclose(decibels[0] / 4000, 1 / 4, atol=0.03)
