@@ -13,11 +13,11 @@ utterances in their own voice and in another's, and linear probes say what codes
 Expected conversions in which the target speaker is heard in at least 80 %, the digit in 70 %.
 Hardware two CPU cores, no accelerator.
 Measured on the Free Spoken Digit Dataset of four speakers (2,000 utterances, 200 of them held out),
-         two cores, float32, seed 0: 43 min, tokenizer 2030 s, prior 333 s. 2.561 nats a held-out
-         sample; perplexity 113.7 of 128; 875 bits a second nominally, 380 by the prior.
-         Log-spectral distance of reconstructions 8.40 dB, of the mean spectrum 12.19, of a mu law
-         at as many bits 19.66. The target speaker is heard in 64.5 % of conversions, the digit in
-         56.0 %; in reconstructions 92.0 % and 86.5 %, in real speech 96.0 % and 98.5 %: conversions
+         two cores, float32, seed 0: 42 min, tokenizer 2066 s, prior 210 s. 2.556 nats a held-out
+         sample; perplexity 115.5 of 128; 875 bits a second nominally, 349 by the prior.
+         Log-spectral distance of reconstructions 8.16 dB, of the mean spectrum 12.19, of a mu law
+         at as many bits 19.66. The target speaker is heard in 61.5 % of conversions, the digit in
+         63.0 %; in reconstructions 92.0 % and 93.0 %, in real speech 96.0 % and 98.5 %: conversions
          are below what is expected. More, and what codes know: docs/sound.md.
 """
 
