@@ -1,8 +1,9 @@
 """Melodies of a moment: who plays is told by pitch and timbre, what is played by how pitch moves.
 
 A sound is the sum of harmonics of a pitch that moves within 14 semitones over the instrument's
-lowest, with vibrato and noise as the instrument has them. Every instrument plays every contour as
-often, with a level, a length, a beginning and phases of their own, so neither tells of the other.
+lowest, with vibrato as the instrument has it and some noise, so that it is timbre that tells one
+instrument from another. Every instrument plays every contour as often, with a level, a length, a
+beginning and phases of their own, so neither tells of the other.
 """
 
 from collections.abc import Callable
@@ -25,11 +26,11 @@ class Voice(NamedTuple):
 
 
 VOICES = (
-  Voice("horn", 110, (0.5, 1.0, 0.8, 0.4, 0.2, 0.1), 0.0, 0.0),
-  Voice("flute", 440, (1.0, 0.2, 0.05), 0.3, 0.02),
-  Voice("reed", 220, (1.0, 0.0, 0.7, 0.0, 0.5, 0.0, 0.3), 0.0, 0.01),
-  Voice("fiddle", 165, (1.0, 0.6, 0.5, 0.4, 0.3, 0.3, 0.2, 0.2), 0.5, 0.0),
-  Voice("organ", 330, (1.0, 0.8, 0.0, 0.6), 0.0, 0.0),
+  Voice("horn", 110, (0.5, 1.0, 0.8, 0.4, 0.2, 0.1), 0.0, 0.03),
+  Voice("flute", 440, (1.0, 0.2, 0.05), 0.3, 0.03),
+  Voice("reed", 220, (1.0, 0.0, 0.7, 0.0, 0.5, 0.0, 0.3), 0.0, 0.03),
+  Voice("fiddle", 165, (1.0, 0.6, 0.5, 0.4, 0.3, 0.3, 0.2, 0.2), 0.5, 0.03),
+  Voice("organ", 330, (1.0, 0.8, 0.0, 0.6), 0.0, 0.03),
   Voice("breath", 275, (1.0, 0.4, 0.1), 0.1, 0.3),
 )
 
