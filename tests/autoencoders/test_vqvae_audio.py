@@ -133,6 +133,12 @@ def test_what_is_missing_or_wrong_is_named(setup):
     vqvae_audio.speak(
       jax.random.key(0), model, params, codebooks, codes, np.array([0, 3, 1], np.int32)
     )
+  for wrong, options, match in (
+    (codes, {"length": 61}, r"length is 61; codes \[3, 5\] are at most 60 samples"),
+    ((codes[0] + 16,), {}, r"codes run from .*; they must be in \[0, 16\)"),
+  ):
+    with pytest.raises(ValueError, match=match):
+      vqvae_audio.speak(jax.random.key(0), *setup[:3], wrong, sound.speakers, **options)
 
 
 def test_the_papers_sizes():

@@ -76,7 +76,7 @@ class ConversionStage(Stage):
       batch = Chunks(split, self.length, whole=True).read(rows, None)
       lengths, source, others = batch["length"], batch["speaker"], len(about["speakers"])
       target = np.int32((source + 1 + np.arange(len(rows)) % (others - 1)) % others)
-      codes = speaking.encode(coder, tokenizer.learned, batch)
+      codes = speaking.encode(coder.model, tokenizer.learned, batch)
       sounds = {"real": batch["sound"]}
       for name, voice in (("own", source), ("other", target)):
         if stop():

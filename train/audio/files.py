@@ -1,7 +1,7 @@
 """Files of sound: read as 16-bit mono at one rate, or refused in one line that says why.
 
-libsndfile decodes (wav, flac, ogg, aiff, mp3, ...) and soxr resamples. A file that was cut off is
-refused as well where libsndfile takes it for a shorter one, as it does with wav, aiff and ogg.
+libsndfile decodes (wav, flac, ogg, aiff, mp3, ...) and soxr resamples. A wav, aiff or ogg file that
+was cut off is refused, though libsndfile takes it for a shorter one.
 """
 
 import os
@@ -21,6 +21,7 @@ except (ImportError, OSError):  # the latter where libsndfile itself is missing
 _FULL = 32768  # of 16 bits
 _RUN = 3  # samples at full scale in a row that are no coincidence
 _UNKNOWN = 0x7FFFF000  # sizes from here on are written where the length is not known beforehand
+_ENDLESS = 2**62  # frames from here on are libsndfile's word for a length that is not known
 _PAGE = 65307  # bytes of the largest page of ogg
 
 
@@ -104,7 +105,9 @@ def _decoded(path: pathlib.Path) -> tuple[np.ndarray, int]:
     with soundfile.SoundFile(os.fsencode(path)) as file:
       opened = True
       promised, rate = file.frames, file.samplerate
-      x = file.read(dtype="float32", always_2d=True)
+      if promised >= _ENDLESS:
+        raise BadInput(f"{path}: its header does not say how long it is; write it anew")
+      x = file.read(promised, dtype="float32", always_2d=True)  # telephone codecs need the number
   except soundfile.LibsndfileError as error:
     reason = short or error.error_string.rstrip(".")
     what = "truncated or broken" if opened or short else "not a sound that libsndfile reads"
@@ -128,7 +131,7 @@ def _short(path: pathlib.Path) -> str:
     if kind == b"OggS":
       file.seek(max(size - 2 * _PAGE, 0))
       return _ogg_short(file.read())
-    order = {b"RIFF": "little", b"FORM": "big"}.get(kind)
+    order = {b"RIFF": "little", b"RIFX": "big", b"FORM": "big"}.get(kind)
     while order and len(head := file.read(8)) == 8:
       promised, left = int.from_bytes(head[4:], order), size - file.tell()
       if head[:4] in (b"data", b"SSND"):

@@ -8,8 +8,7 @@ from typing import Literal, NamedTuple
 from train.data.folders import walk
 from train.errors import BadInput
 
-ENDINGS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au")
-ENDINGS += (".caf", ".w64", ".rf64")
+ENDINGS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc")
 _KNOWN = ("speaker", "label")
 
 

@@ -83,7 +83,7 @@ class SpeechPriorStage(WaveNetStage):
       examples=lambda: {
         name: Chunks(sounds, self.window, whole=self.whole) for name, sounds in run.splits.items()
       },
-      spec=coder.spec,
+      spec={name: coder.spec[name] for name in ("sound", "length", "speaker", "label")},
       report=report,
       context=done.learned,
     )
@@ -118,7 +118,7 @@ def draw(
     length: samples of each; 0: as the prior's examples.
     temperature, top_k, top_p: of the codes; samples are drawn as they were learned.
   """
-  key = jax.random.key(seed)
+  key, sound_key = jax.random.split(jax.random.key(seed))
   frames, parts = -(-(length or prior.stage.window) // tokenizer.model.hop), []
   for first in range(0, len(speakers), speaking.AT_ONCE):
     rows = np.minimum(
@@ -137,8 +137,7 @@ def draw(
     )
     parts.append(np.asarray(part))
   codes = np.concatenate(parts)[: len(speakers)]
-  key = jax.random.fold_in(key, 1)  # noise of its own, not that of the codes again
-  samples = speaking.speak(tokenizer.model, tokenizer.learned, codes, speakers, key=key)
+  samples = speaking.speak(tokenizer.model, tokenizer.learned, codes, speakers, key=sound_key)
   return Drawn(np.stack(samples), codes)
 
 

@@ -108,7 +108,7 @@ class ProbeStage(Stage):
     codes, mels, lengths, labels = [], [], [], {"speaker": [], "label": []}
     for first in range(0, len(rows), _AT_ONCE):
       batch = chunks.read(rows[first : first + _AT_ONCE], None)
-      found = speaking.encode(coder, trained, batch)
+      found = speaking.encode(coder.model, trained, batch)
       real = np.arange(found.shape[1]) * hop < batch["length"][:, None]
       codes.append(found[real])
       mels.append(np.asarray(mel(batch["sound"]))[real])

@@ -151,10 +151,13 @@ class LibriSpeech(Audio):
   def listed(self) -> Listing:
     from train.audio.names import Entry, sounds_under
 
-    parts = dict.fromkeys(self.parts)  # each once
+    root, parts = self.folder(), dict.fromkeys(self.parts)  # each once
+    if missing := [part for part in parts if not (root / part).is_dir()]:
+      there = ", ".join(sorted(path.name for path in root.iterdir() if path.is_dir())) or "none"
+      raise BadInput(f"data.parts: no folder {missing[0]!r} in {root}; there are {there}")
     paths = [path for part in parts for path in sounds_under(self.folder(part))]
     entries = [Entry(path, speaker=path.parent.parent.name) for path in paths]
-    return Listing(self.folder(), entries)
+    return Listing(root, entries)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,7 +179,7 @@ class Tones(Source):
   """How long the longest are; the shortest are half as long."""
 
   def prepare(self) -> str:
-    return f"tones {self.rate} {self.speakers} {self.copies} {self.seconds}"
+    return f"tones 2 {self.rate} {self.speakers} {self.copies} {self.seconds}"
 
   def open(self) -> "dict[str, Sounds]":
     from train.audio.tones import open_splits

@@ -7,29 +7,30 @@ from typing import Any
 import jax
 import numpy as np
 
-from train.codes.tokenizer import Coder, Tokenizer
+from train.audio.classify import full_scale_one
+from train.codes.tokenizer import Tokenizer
 from train.task import Batch
 from vqlab import priors
 from vqlab.autoencoders import vqvae_audio
-from vqlab.autoencoders.vqvae_audio import AudioVQVAE
+from vqlab.autoencoders.vqvae_audio import AudioVQVAE, Sound
 from vqlab.nn.mu_law import inverse_mu_law
 
 AT_ONCE = 32  # utterances; what a position costs is mostly the same for one and for so many
 _PAUSE = 0.25  # seconds
 
 
-def encode(coder: Coder, trained: Tokenizer, batch: Batch) -> np.ndarray:
+def encode(model: AudioVQVAE, trained: Tokenizer, batch: Batch) -> np.ndarray:
   """The codes i32[N, S] of sounds, some at a time."""
-  encode = jax.jit(
-    lambda trained, sound, speaker: coder.encode(
-      trained, coder.inputs({"sound": sound, "speaker": speaker})
-    )[0]
-  )
   size, parts = min(AT_ONCE, len(batch["sound"])), []
   for first in range(0, len(batch["sound"]), size):
     rows = np.minimum(np.arange(first, first + size), len(batch["sound"]) - 1)
-    parts.append(np.asarray(encode(trained, batch["sound"][rows], batch["speaker"][rows])))
+    parts.append(np.asarray(_encode(model, trained, batch["sound"][rows])))
   return np.concatenate(parts)[: len(batch["sound"])]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _encode(model: AudioVQVAE, trained: Tokenizer, sounds: jax.Array) -> jax.Array:
+  return vqvae_audio.encode(model, *trained, Sound(full_scale_one(sounds, model.param_dtype)))[0]
 
 
 def speak(

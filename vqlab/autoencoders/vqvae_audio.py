@@ -36,6 +36,7 @@ from jax.typing import DTypeLike
 from vqlab import priors, quantize
 from vqlab.autoencoders.discrete import Losses, Output, check, encode, forward, losses
 from vqlab.metrics.likelihood import log_likelihood
+from vqlab.nn import checks
 from vqlab.nn.conv1d import Conv1D
 from vqlab.nn.dense import Dense
 from vqlab.nn.mu_law import companded, inverse_mu_law, mu_law
@@ -256,8 +257,13 @@ def speak(
   Returns:
     Samples f32[B, T] in [-1, 1]: the same for a key and an index, whatever the batch.
   """
-  cond, shape = decoder_conditions(model, params, codebooks, codes, speakers), codes[0].shape
-  shape = (shape[0], shape[1] * model.hop if length is None else length)
+  count, frames = codes[0].shape
+  most = frames * model.hop
+  if length is not None and not 1 <= length <= most:
+    raise ValueError(f"length is {length}; codes [{count}, {frames}] are at most {most} samples")
+  checks.integers_in_range("codes", codes[0], len(codebooks[0]))
+  cond = decoder_conditions(model, params, codebooks, codes, speakers)
+  shape = (count, most if length is None else length)
   wavenet = params["wavenet"]
   drawn = priors.sample(key, model.decoder(), wavenet, shape, cond=cond, **options)
   return inverse_mu_law(drawn, num_codes=model.num_sample_codes)

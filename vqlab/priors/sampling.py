@@ -141,8 +141,7 @@ def stream(
   _check_index(first_index)
   _check_cond(model, cond)
 
-  def chunks() -> Iterator[jax.Array]:
-    state = _begin(model, shape, params, cond)
+  def chunks(state: PyTree) -> Iterator[jax.Array]:
     for start in range(0, shape[1], chunk):
       stop = min(start + chunk, shape[1])
       state = _advance(
@@ -150,7 +149,7 @@ def stream(
       )
       yield state[1][:, 0, start:stop]
 
-  return chunks()
+  return chunks(_begin(model, shape, params, cond))
 
 
 @partial(jax.jit, static_argnums=(0, 1))

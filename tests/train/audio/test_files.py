@@ -109,9 +109,11 @@ def test_clipping_is_counted(tmp_path):
 
 
 @pytest.mark.parametrize("kept", [0.999, 0.6, 0.3])
-@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.aiff", "a.mp3"])
+@pytest.mark.parametrize("name", ["a.wav", "a.big", "a.flac", "a.ogg", "a.aiff", "a.mp3"])
 def test_cut_off(tmp_path, name, kept):
-  path = write(tmp_path / name, 0.1 * np.random.default_rng(0).standard_normal(30000))
+  path = tmp_path / name.replace("big", "wav")
+  x = 0.1 * np.random.default_rng(0).standard_normal(30000)
+  soundfile.write(path, x, RATE, endian="BIG" if name == "a.big" else None)
   whole = read(path, rate=RATE)
   assert len(whole) == 30000
   path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
@@ -125,6 +127,22 @@ def test_a_wav_that_was_streamed_does_not_know_its_length(tmp_path):
     data[at : at + 4] = b"\xff" * 4
   path.write_bytes(data)
   np.testing.assert_array_equal(read(path, rate=RATE), whole)
+
+
+def test_telephone_speech_in_blocks(tmp_path):
+  found = read(write(tmp_path / "a.wav", sine(440), subtype="GSM610"), rate=RATE)
+  assert len(found) == 8320  # 26 blocks of 320
+  hertz, level = loudest(found[:8000], RATE)
+  assert hertz == 440 and level == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_flac_that_was_streamed_is_refused(tmp_path):
+  path = write(tmp_path / "a.flac", sine(440))
+  data = bytearray(path.read_bytes())
+  data[21] &= 0xF0
+  data[22:26] = bytes(4)  # STREAMINFO's samples in total: 0 is unknown
+  path.write_bytes(data)
+  assert refused(path, "its header does not say how long it is; write it anew")
 
 
 def test_damaged_within(tmp_path):
