@@ -155,7 +155,7 @@ class LibriSpeech(Audio):
     if missing := [part for part in parts if not (root / part).is_dir()]:
       there = ", ".join(sorted(path.name for path in root.iterdir() if path.is_dir())) or "none"
       raise BadInput(f"data.parts: no folder {missing[0]!r} in {root}; there are {there}")
-    paths = [path for part in parts for path in sounds_under(self.folder(part))]
+    paths = [path for part in parts for path in sounds_under(root / part)]
     entries = [Entry(path, speaker=path.parent.parent.name) for path in paths]
     return Listing(root, entries)
 
@@ -179,6 +179,7 @@ class Tones(Source):
   """How long the longest are; the shortest are half as long."""
 
   def prepare(self) -> str:
+    # 2: of the voices; a run is not to go on with those of before.
     return f"tones 2 {self.rate} {self.speakers} {self.copies} {self.seconds}"
 
   def open(self) -> "dict[str, Sounds]":
