@@ -9,7 +9,7 @@ import numpy as np
 
 from train.audio import speaking
 from train.audio.classify import full_scale_one
-from train.codes.tokenizer import Codebook, Coder, Fidelity, Tokenizer, TokenizerStage
+from train.codes.tokenizer import Codebook, CodebookStage, Coder, Fidelity, Tokenizer
 from train.fields import field
 from train.task import Batch, Run, Splits
 from vqlab import metrics
@@ -20,7 +20,7 @@ __all__ = ["AudioVQVAEStage", "Codebook"]
 
 
 @dataclasses.dataclass(frozen=True)
-class AudioVQVAEStage(TokenizerStage):
+class AudioVQVAEStage(CodebookStage):
   """A VQ-VAE for sound (arXiv 1711.00937, section 4.3), see `vqlab.autoencoders.vqvae_audio`."""
 
   window: int = field(4096, least=1)

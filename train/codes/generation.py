@@ -28,7 +28,7 @@ class Generator(NamedTuple):
 
 
 def of_run(run: Run, *last: tuple[Any, Any]) -> Generator:
-  """The generator of a run's finished priors.
+  """The generator of a run's last finished tokenizer and the priors after it.
 
   Args:
     last: model and parameters of a prior that is not finished, of the level after those that are.
@@ -38,7 +38,9 @@ def of_run(run: Run, *last: tuple[Any, Any]) -> Generator:
   """
   done = run.the(TokenizerStage)
   coder = done.stage.coder(run.about)
-  priors = [s for s in run.stages.values() if isinstance(s.stage, LikelihoodStage)]
+  after = list(run.stages.values())
+  after = after[after.index(done) + 1 :]
+  priors = [s for s in after if isinstance(s.stage, LikelihoodStage)]
   if not last and len(priors) < len(coder.shapes):
     run.the(LikelihoodStage)  # says so where there is none
     for name, stage in run.config.stages.items():

@@ -69,13 +69,14 @@ class Coder(NamedTuple):
   blank: Any  # what `inputs` gives of one example
   dims: int  # values of an example, to which rates in bits are referred
   inputs: Callable[[Batch], Any]  # a batch as the model takes it
-  fidelity: Fidelity
+  fidelity: Fidelity | None  # of tokenizers by nearest codes
   report: Callable[[Tokenizer, Any, tuple], dict[str, Any]]  # (trained, x, codes) -> files
   columns: int  # examples side by side, where many are shown
   rows: int = 4  # of them in the report
   mask: Callable[[Batch], jax.Array] = lambda batch: batch["mask"]  # codes that are evaluated
   # Where all of x is decoded at once:
-  outputs: Callable[[Any], np.ndarray] | None = None  # what the model gives, as data are stored
+  mean: Callable[[Any], Any] = lambda decoded: decoded  # what the model gives, on x's scale
+  outputs: Callable[[Any], np.ndarray] | None = None  # the same as data are stored
   show: Callable[..., dict[str, Any]] | None = None  # (name, *sets of outputs, columns) -> files
 
   def encode(self, trained: Tokenizer, x: Any) -> tuple[jax.Array, ...]:
@@ -89,16 +90,21 @@ class Coder(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class TokenizerStage(TrainingStage):
-  """What every tokenizer has; a subclass gives its `coder`."""
+  """What every tokenizer has, however it is trained; it learns a `Tokenizer`."""
+
+  def coder(self, about: dict[str, Any]) -> Coder:
+    """For data of which the source says this."""
+    raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class CodebookStage(TokenizerStage):
+  """A tokenizer by nearest codes; a subclass gives its `coder`."""
 
   codebook: Codebook = field(Codebook())
   """Of every level."""
   beta: float = field(0.25, least=0)
   """Weight of the commitment loss."""
-
-  def coder(self, about: dict[str, Any]) -> Coder:
-    """For data of which the source says this."""
-    raise NotImplementedError
 
   def examples(self, run: Run) -> Splits:
     """What is trained on, and evaluated."""
@@ -115,7 +121,7 @@ def level_suffixes(count: int) -> tuple[str, ...]:
   return tuple(f"_level{l}" for l in range(count))
 
 
-def _task(stage: TokenizerStage, coder: Coder, run: Run) -> Task:
+def _task(stage: CodebookStage, coder: Coder, run: Run) -> Task:
   optimizer = learn.optimizer_of(stage)
   codes, dtype, model = stage.codebook, jnp.dtype(stage.param_dtype), coder.model
   by_gradient = codes.update == "gradient"
@@ -187,18 +193,6 @@ def _task(stage: TokenizerStage, coder: Coder, run: Run) -> Task:
       values[f"usage{suffix}"] = metrics.usage(counts)
     return {name: float(value) for name, value in values.items()}
 
-  def report(trained: Tokenizer, examples: Splits) -> Report:
-    """Some examples as they are and as they come back, and how often each code is used."""
-    split = reported(examples)
-    count = min(coder.rows * coder.columns, len(split))
-    x = coder.inputs(split.read(np.linspace(0, len(split) - 1, count, dtype=int), None))
-    indices = jax.jit(coder.encode)(trained, x)
-    usage = {
-      f"codebook_usage{suffix}.png": usage_plot(np.asarray(c), float(quantize.perplexity(c)))
-      for suffix, c in zip(suffixes, map(counted, indices), strict=True)
-    }
-    return Report(files=coder.report(trained, x, indices) | usage)
-
   return Task(
     init=init,
     step=learn.step_of(loss, optimizer, update=update, accumulate=stage.accumulate),
@@ -208,6 +202,20 @@ def _task(stage: TokenizerStage, coder: Coder, run: Run) -> Task:
     examples=lambda: stage.examples(run),
     spec=coder.spec,
     learned=learned,
-    report=report,
+    report=functools.partial(report, coder),
     model=model,
   )
+
+
+def report(coder: Coder, trained: Tokenizer, examples: Splits) -> Report:
+  """Some examples as they are and as they come back, and how often each code is used."""
+  split = reported(examples)
+  count = min(coder.rows * coder.columns, len(split))
+  x = coder.inputs(split.read(np.linspace(0, len(split) - 1, count, dtype=int), None))
+  indices = jax.jit(coder.encode)(trained, x)
+  counts = [metrics.code_counts(i, num_codes=coder.num_codes) for i in indices]
+  usage = {
+    f"codebook_usage{suffix}.png": usage_plot(np.asarray(c), float(quantize.perplexity(c)))
+    for suffix, c in zip(level_suffixes(len(counts)), counts, strict=True)
+  }
+  return Report(files=coder.report(trained, x, indices) | usage)

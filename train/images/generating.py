@@ -16,7 +16,7 @@ from train.errors import BadInput
 from train.files import write_json
 from train.images import rejection
 from train.images.files import load_image
-from train.images.sheets import sheet
+from train.images.sheets import from_bytes, sheet, to_bytes
 from train.images.verbs import Drawing, Inpaint, Reconstruct, Redraw, Sample, Upsample
 from train.report import console, write_npz, write_png
 from train.tables import table
@@ -68,8 +68,8 @@ def reconstruct(verb: Reconstruct, folder: pathlib.Path) -> None:
     x = coder.inputs({"image": image[None]})
     out = forward(trained, x)
     codes = [np.asarray(q.indices[0]) for q in out.quantized]
-    copy = np.clip(np.asarray(out.reconstruction[0], np.float64), -0.5, 0.5)
-    mse = float(np.mean(np.square(copy - np.asarray(x[0]))))
+    copy = np.clip(np.asarray(coder.mean(out.reconstruction)[0], np.float64), -0.5, 0.5)
+    mse = float(np.mean(np.square(copy - np.asarray(from_bytes(image, np.float32)))))
     figures = {
       "mse": mse,
       "psnr": float(-10 * np.log10(max(mse, 1e-12))),
@@ -77,7 +77,7 @@ def reconstruct(verb: Reconstruct, folder: pathlib.Path) -> None:
       "code_shapes": [list(c.shape) for c in codes],
     }
     target = folder / f"{path.stem}.png"
-    write_png(target, sheet(np.stack([image, coder.outputs(copy)]), 2))
+    write_png(target, sheet(np.stack([image, to_bytes(copy)]), 2))
     write_npz(target.with_suffix(".npz"), **_named(codes))
     write_json(target.with_suffix(".json"), figures)
     shapes = " + ".join("x".join(map(str, c.shape)) for c in codes)

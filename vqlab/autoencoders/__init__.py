@@ -1,5 +1,5 @@
-"""Autoencoders, around codes (what these share is in discrete.py) and around groups."""
+"""Autoencoders around codes (what these share is in discrete.py), groups, or plain latents."""
 
-from vqlab.autoencoders import discrete, mlvae, vqvae, vqvae2, vqvae_audio
+from vqlab.autoencoders import categorical_vae, discrete, mlvae, vae, vqvae, vqvae2, vqvae_audio
 
-__all__ = ["discrete", "mlvae", "vqvae", "vqvae2", "vqvae_audio"]
+__all__ = ["categorical_vae", "discrete", "mlvae", "vae", "vqvae", "vqvae2", "vqvae_audio"]

@@ -42,6 +42,7 @@ class VQVAE(nn.Module):
     num_downsamples: strided convolutions; each halves height and width.
     code_dim: D.
     codes_per_position: G.
+    output_channels: of what is decoded; None: C. Others where it is parameters of a distribution.
     dtype: of the computation; param_dtype: of the parameters.
   """
 
@@ -52,6 +53,7 @@ class VQVAE(nn.Module):
   num_downsamples: int = 2
   code_dim: int = 64
   codes_per_position: int = 1
+  output_channels: int | None = None
   dtype: DTypeLike = jnp.float32
   param_dtype: DTypeLike = jnp.float32
 
@@ -61,7 +63,8 @@ class VQVAE(nn.Module):
         raise ValueError(f"VQVAE: {name} is {getattr(self, name)}; it must be at least 1")
     types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
     blocks = range(self.num_residual_blocks)
-    ups = [self.channels] * (self.num_downsamples - 1) + [self.image_channels]
+    outputs = self.image_channels if self.output_channels is None else self.output_channels
+    ups = [self.channels] * (self.num_downsamples - 1) + [outputs]
     self.down = [Conv(self.channels, 4, 2, **types) for _ in range(self.num_downsamples)]
     self.encoder_blocks = [ResidualBlock(self.residual_channels, **types) for _ in blocks]
     self.to_codes = Dense(self.codes_per_position * self.code_dim, **types)
@@ -123,7 +126,10 @@ class VQVAE(nn.Module):
     return z.reshape(*z.shape[:3], -1, self.code_dim) if self.codes_per_position > 1 else z
 
   def decode(self, vectors: Sequence[jax.Array]) -> jax.Array:
-    """Vectors shaped like z, of the one level -> images [B, H, W, C], float32 at least."""
+    """Vectors shaped like z, of the one level -> images [B, H, W, C], float32 at least.
+
+    Where there are `output_channels`, they are what it gives in place of C.
+    """
     (x,) = vectors
     x = x.reshape(*x.shape[:3], -1).astype(self.dtype)
     x = self.from_codes(x)

@@ -1,4 +1,4 @@
-"""Losses: margin losses, their forms and reductions; contrast and ranking; terms of the ELBO.
+"""Losses: margin losses, their forms and reductions; contrast and ranking; likelihoods and bounds.
 
     loss = losses.LogitMarginLoss()
     losses.reduce(loss(scores, targets))     # targets -1 or 1; from_labels01 maps {0, 1} to them
@@ -24,13 +24,18 @@ from vqlab.losses.margin import (
 )
 from vqlab.losses.margin_forms import WeightedLoss, crammer_singer, one_vs_rest, pairwise, weighted
 from vqlab.losses.margin_loss import MarginLoss, ScaledLoss
+from vqlab.losses.multisample import multisample_bound, vimco
+from vqlab.losses.pixels import ByteLikelihood, CategoricalBytes, DiscretizedLogistic
 from vqlab.losses.ranking import cosine_contrastive, sampled_softmax
 from vqlab.losses.reduction import reduce
 from vqlab.losses.targets import from_labels01
 
 __all__ = [
   "Bernoulli",
+  "ByteLikelihood",
+  "CategoricalBytes",
   "DWDMarginLoss",
+  "DiscretizedLogistic",
   "ExpLoss",
   "Gaussian",
   "HingeLoss",
@@ -52,10 +57,12 @@ __all__ = [
   "from_labels01",
   "in_batch_info_nce",
   "info_nce",
+  "multisample_bound",
   "normal_kl",
   "one_vs_rest",
   "pairwise",
   "reduce",
   "sampled_softmax",
+  "vimco",
   "weighted",
 ]
