@@ -21,10 +21,10 @@ from train.optimizer import Adam
 def experiment(name: str, data: Source, **fields: Any) -> Experiment:
   """The four, and priors; `fields` of all four."""
   common = {
-    "steps": 3000,
+    "steps": 2000,
     "batch_size": 16,
     "eval_batch_size": 100,
-    "eval_every": 1500,
+    "eval_every": 1000,
     "checkpoint_every": 500,
     "optimizer": Adam(learning_rate=1e-3, schedule="cosine"),
     "channels": 32,

@@ -19,10 +19,11 @@ from tests.train.conftest import (
   survives_being_killed,
   untrained,
 )
-from train import parallel, run
+from train import config_file, parallel, run
 from train.codes import generation
 from train.config import Parallel
 from train.images.categorical import GumbelStage
+from train.task import Run
 
 TINY = pathlib.Path(tiny_baselines.__file__)
 LATENTS = ("vae", "vimco", "gumbel")
@@ -151,3 +152,27 @@ def test_the_temperature_may_rise():
   for _ in range(4):
     temperature, _ = stage.next(temperature)
   np.testing.assert_allclose(temperature, 2.0, rtol=1e-6)
+
+
+def test_the_papers_experiment():
+  """Values of section 4.1 of arXiv 1711.00937; the same encoder and decoder; compiles nothing."""
+  experiment = config_file.load("cifar10_baselines")
+  about = {"image_shape": (32, 32, 3), "num_classes": 10, "class_names": [], "variance": 0.1}
+  tasks = run.abstract_tasks(Run(experiment, {}, about, dict))
+  for name in (*LATENTS, "vqvae"):
+    stage = experiment.stages[name]
+    assert (stage.steps, stage.batch_size, stage.codes_per_position) == (250_000, 128, 10)
+    assert stage.optimizer.learning_rate == 2e-4 and stage.likelihood == "logistic"
+  assert experiment.stages["vimco"].num_samples == 50
+  shapes = [jax.tree.map(lambda x: x.shape, _networks(tasks[n])) for n in (*LATENTS, "vqvae")]
+  # All but the two ends at the latents: what the encoder gives and the decoder takes.
+  for ends in ("to_codes", "from_codes"):
+    for found in shapes:
+      del found[ends]
+  assert shapes[0] == shapes[1] == shapes[2] == shapes[3]
+
+
+def _networks(task):
+  params = parallel.abstract_state(task).params
+  params = params.get("network", params)
+  return dict(params.get("networks", params))
