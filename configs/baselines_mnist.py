@@ -21,14 +21,14 @@ from train.optimizer import Adam
 def experiment(name: str, data: Source, **fields: Any) -> Experiment:
   """The four, and priors; `fields` of all four."""
   common = {
-    "steps": 2000,
+    "steps": 1200,
     "batch_size": 16,
     "eval_batch_size": 100,
-    "eval_every": 1000,
-    "checkpoint_every": 500,
+    "eval_every": 600,
+    "checkpoint_every": 600,
     "optimizer": Adam(learning_rate=1e-3, schedule="cosine"),
-    "channels": 32,
-    "residual_channels": 32,
+    "channels": 24,
+    "residual_channels": 24,
     "likelihood": "logistic",
     **fields,
   }
