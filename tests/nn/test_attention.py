@@ -42,7 +42,7 @@ def test_equals_the_formula_and_the_steps(setting):
 def test_softmax_of_scores_in_bfloat16_is_in_float32():
   scores = (4 * jax.random.normal(jax.random.key(0), (3, T, T))).astype(jnp.bfloat16)
   mask = jnp.tril(jnp.ones((T, T), bool), k=-1)
-  found = attention._weights(scores, mask, 0.3)
+  found = attention.masked_softmax(scores, mask, 0.3)
   assert found.dtype == jnp.float32
   exact = np.exp(0.3 * np.asarray(scores, np.float64)) * np.asarray(mask)
   exact = exact / np.maximum(exact.sum(-1, keepdims=True), 1e-300)

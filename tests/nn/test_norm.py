@@ -1,4 +1,7 @@
-"""BatchNorm is Flax's, but for a mapped axis that the call names, and masks over devices."""
+"""BatchNorm is Flax's, but for a mapped axis that the call names, and masks over devices.
+
+LayerNorm is Flax's, but for strict promotion of dtypes.
+"""
 
 import flax.linen as nn
 import jax
@@ -7,7 +10,7 @@ import jax.test_util
 import numpy as np
 import pytest
 
-from vqlab.nn import BatchNorm
+from vqlab.nn import BatchNorm, LayerNorm
 
 
 def batch(shape=(8, 3, 4, 5), dtype=jnp.float32):
@@ -122,3 +125,17 @@ def test_bfloat16_keeps_float32_statistics_and_a_mask_is_checked():
   for mask in (jnp.ones(8), jnp.ones(7, bool)):
     with pytest.raises(ValueError, match="mask must be bool over leading axes"):
       norm.apply(variables, x, train=False, mask=mask)
+
+
+def test_layer_norm_equals_flax_and_keeps_dtypes(x64):
+  rng = np.random.default_rng(0)
+  x, scale, bias = (jnp.asarray(rng.standard_normal(shape)) for shape in ((4, 3, 6), 6, 6))
+  variables = {"params": {"scale": scale, "bias": bias}}
+  double = LayerNorm(dtype=jnp.float64, param_dtype=jnp.float64)
+  with jax.numpy_dtype_promotion("standard"):
+    expected = nn.LayerNorm(dtype=jnp.float64, param_dtype=jnp.float64).apply(variables, x)
+  np.testing.assert_allclose(double.apply(variables, x), expected, atol=1e-12)
+  half = LayerNorm(dtype=jnp.bfloat16)
+  found, made = half.init_with_output(jax.random.key(0), x.astype(jnp.bfloat16))
+  assert found.dtype == jnp.bfloat16
+  assert {leaf.dtype for leaf in jax.tree.leaves(made)} == {jnp.dtype("float32")}

@@ -25,6 +25,11 @@ def make_prior(shape, *, dtype=jnp.float64, seed=0, **fields):
     cond = jax.random.randint(
       jax.random.fold_in(key, 1), shape[:1], 0, model.num_classes, jnp.int32
     )
+  if model.num_features:
+    features = jax.random.normal(
+      jax.random.fold_in(key, 3), (*shape[:3], model.num_features), model.param_dtype
+    )
+    cond = Conditions(cond, features=features)
   shapes = jax.eval_shape(model.init, key, codes, cond)["params"]
   leaves, treedef = jax.tree.flatten(shapes)
   keys = jax.random.split(jax.random.fold_in(key, 2), len(leaves))
@@ -100,6 +105,19 @@ def forced_logits(model, params, codes, cond):
   return model.apply({"params": params}, codes, cond)
 
 
+def equations_of(jaxpr):
+  """All equations, those of inner jaxprs in place of the equation that holds them."""
+  for equation in jaxpr.eqns:
+    inner = []
+    for value in jax.tree.leaves(equation.params, is_leaf=lambda x: hasattr(x, "eqns")):
+      inner += [value] if hasattr(value, "eqns") else []
+      inner += [value.jaxpr] if hasattr(value, "jaxpr") else []
+    if not inner:
+      yield equation
+    for jaxpr in inner:
+      yield from equations_of(jaxpr)
+
+
 @pytest.fixture
 def prior():
   return make_prior
@@ -118,3 +136,8 @@ def stepped():
 @pytest.fixture
 def forced():
   return forced_logits
+
+
+@pytest.fixture
+def equations():
+  return equations_of

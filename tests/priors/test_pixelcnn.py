@@ -35,6 +35,60 @@ def test_steps_equal_teacher_forcing(shape, conditioned, prior, stepped, forced,
   np.testing.assert_allclose(stepped(model, params, codes, cond), expected, atol=1e-10)
 
 
+@pytest.mark.parametrize("shape", [(2, 4, 5), (2, 3, 4, 3)])
+def test_steps_equal_teacher_forcing_with_features(shape, prior, stepped, forced, x64):
+  fields = {"num_features": 3, "num_layers": 2}
+  model, params, codes, cond = prior(shape, num_classes=2, **fields)
+  expected = forced(model, params, codes, cond)
+  np.testing.assert_allclose(stepped(model, params, codes, cond), expected, atol=1e-10)
+  of_map = cond._replace(features=cond.features[:, 1, 2])
+  found = forced(model, params, codes, of_map)
+  np.testing.assert_allclose(stepped(model, params, codes, of_map), found, atol=1e-10)
+  # Features of the whole map are the same at all positions.
+  everywhere = cond._replace(
+    features=jnp.broadcast_to(of_map.features[:, None, None], (2, 4, 5, 3))
+  )
+  if len(shape) == 3:
+    np.testing.assert_allclose(forced(model, params, codes, everywhere), found, atol=1e-12)
+    assert np.abs(found - expected).max() > 1e-3
+
+
+def test_features_are_a_bias_beside_the_labels(prior, forced, x64):
+  """One-hot features of the map, multiplied by what was the labels' table, are those labels."""
+  model, params, codes, cond = prior((3, 3, 4), num_classes=3, num_layers=2)
+  table = params.pop("labels")["embedding"]
+  other = {**params, "features": {"kernel": table}}
+  features = Conditions(features=jax.nn.one_hot(cond, 3, dtype=jnp.float64))
+  found = forced(model.clone(num_classes=0, num_features=3), other, codes, features)
+  expected = forced(model, {**params, "labels": {"embedding": table}}, codes, cond)
+  np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_logits_have_gradients_by_the_features_of_their_position_and_earlier_ones(prior, x64):
+  model, params, codes, cond = prior((1, 3, 3), num_features=2, num_layers=2, kernel_size=3)
+
+  def logit(features):
+    return model.apply({"params": params}, codes, cond._replace(features=features))[0, 1, 1, 0]
+
+  gradient = np.abs(jax.jit(jax.grad(logit))(cond.features)[0]).max(-1)
+  reads = np.asarray([[1, 1, 1], [1, 1, 1], [0, 0, 0]], bool)  # by the vertical stack
+  assert gradient[reads].min() > 1e-9
+  assert gradient[~reads].max() == 0
+
+
+def test_a_model_without_features_has_the_parameters_it_always_had():
+  codes = jnp.zeros((1, 3, 3), jnp.int32)
+  model = PixelCNN(5, num_classes=2, channels=4, num_layers=1)
+  params = jax.jit(model.init)(jax.random.key(0), codes, jnp.zeros(1, jnp.int32))["params"]
+  names = {"embed", "labels", "layers_0", "to_hidden", "out_kernel", "out_bias"}
+  assert set(params) == names
+  assert set(params["layers_0"]) == {"vertical", "link", "horizontal", "residual"}
+  cond = Conditions(jnp.zeros(1, jnp.int32), features=jnp.zeros((1, 3)))
+  more = jax.jit(model.clone(num_features=3).init)(jax.random.key(0), codes, cond)["params"]
+  assert more.pop("features")["kernel"].shape == (3, 4 * 4)
+  jax.tree.map(np.testing.assert_array_equal, more, params)
+
+
 def test_equals_the_equations_position_by_position(prior, forced, x64):
   """The equations of the module's docstring, one position and one tap after the other."""
   H, W, r = 3, 4, 1
@@ -68,21 +122,8 @@ def test_equals_the_equations_position_by_position(prior, forced, x64):
   np.testing.assert_allclose(forced(model, params, codes, cond)[0], expected, atol=1e-12)
 
 
-def equations(jaxpr):
-  """All equations, those of inner jaxprs in place of the equation that holds them."""
-  for equation in jaxpr.eqns:
-    inner = []
-    for value in jax.tree.leaves(equation.params, is_leaf=lambda x: hasattr(x, "eqns")):
-      inner += [value] if hasattr(value, "eqns") else []
-      inner += [value.jaxpr] if hasattr(value, "jaxpr") else []
-    if not inner:
-      yield equation
-    for jaxpr in inner:
-      yield from equations(jaxpr)
-
-
 @pytest.mark.parametrize("codes_per_position", [1, 3])
-def test_a_step_costs_the_same_on_every_map(codes_per_position):
+def test_a_step_costs_the_same_on_every_map(codes_per_position, equations):
   """Read off the jaxpr: only slices take anything that has the size of a map."""
   group = () if codes_per_position == 1 else (codes_per_position,)
   cond = jnp.zeros(2, jnp.int32)
@@ -212,3 +253,23 @@ def test_codes_and_labels_must_be_integers():
     model.init(jax.random.key(0), codes, labels.astype(jnp.float32))
   with pytest.raises(ValueError, match="codes of 1 upper levels; PixelCNN takes none"):
     model.init(jax.random.key(0), codes, Conditions(labels, (codes,)))
+
+
+BAD_FEATURES = {
+  "needless": (0, (2, 3), "cond has features; this model takes none"),
+  "missing": (4, None, r"no features: .*features=\[2, 3, 3, 4\] or \[2, 4\]"),
+  "map": (4, (2, 3, 4, 4), r"shape \[2, 3, 4, 4\]; it must be \[2, 3, 3, 4\] or \[2, 4\]"),
+  "width": (4, (2, 3), r"features have shape \[2, 3\]; it must be"),
+}
+
+
+@pytest.mark.parametrize(("width", "features", "message"), BAD_FEATURES.values(), ids=BAD_FEATURES)
+def test_bad_features_are_one_clear_line(width, features, message):
+  cond = Conditions(features=None if features is None else jnp.zeros(features))
+  model = PixelCNN(5, channels=4, num_layers=1, num_features=width)
+  with pytest.raises(ValueError, match=message) as error:
+    jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((2, 3, 3), jnp.int32), cond)
+  assert "\n" not in str(error.value)
+  with pytest.raises(ValueError, match="features are int32"):
+    cond = Conditions(features=jnp.zeros((2, 4), jnp.int32))
+    model.clone(num_features=4).init(jax.random.key(0), (2, 3, 3), cond, method="init_cache")

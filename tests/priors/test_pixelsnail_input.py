@@ -22,6 +22,7 @@ BAD_INPUTS = {
   "needless codes": (
     {}, (2, 4, 4), Conditions(codes=(jnp.zeros((2, 2, 2), I32),)), "1 levels of upper codes",
   ),
+  "features": ({}, (2, 4, 4), Conditions(features=jnp.zeros((2, 3))), "cond has features; this"),
   "not a tuple": (UPPER, (2, 4, 4), Conditions(codes=jnp.zeros((2, 2, 2), I32)), r"int32\[2, 2, 2"),
   "batch": (
     UPPER, (2, 4, 4), Conditions(codes=(jnp.zeros((1, 2, 2), I32),)), r"it must be \[2, h, w\]",

@@ -10,7 +10,7 @@ from vqlab.nn.dense import Dense, product
 from vqlab.nn.dropout import Dropout
 from vqlab.nn.dtypes import at_least_float32
 from vqlab.nn.gated import GatedResidual, glu
-from vqlab.nn.norm import BatchNorm
+from vqlab.nn.norm import BatchNorm, LayerNorm
 from vqlab.nn.pool3d import max_pool3d
 from vqlab.nn.strict import StrictCausalConvs, StrictKernel, strict_conv
 
@@ -27,6 +27,7 @@ __all__ = [
   "Dense",
   "Dropout",
   "GatedResidual",
+  "LayerNorm",
   "ResidualBlock",
   "StrictCausalConvs",
   "StrictKernel",

@@ -63,7 +63,7 @@ class CausalAttention(nn.Module):
     T = query.shape[1]
     query, (key, value) = self._heads(self.query(query)), self._keys_values(key)
     before = jnp.tril(jnp.ones((T, T), bool), k=-1)
-    weights = _weights(jnp.einsum("ntd,nsd->nts", query, key), before, self._scale)
+    weights = masked_softmax(jnp.einsum("ntd,nsd->nts", query, key), before, self._scale)
     weights = self.drop(weights, deterministic=not train).astype(self.dtype)
     return self._joined(jnp.einsum("nts,nsd->ntd", weights, value))
 
@@ -85,7 +85,7 @@ class CausalAttention(nn.Module):
       jax.lax.dynamic_update_slice(cache.values, value, at),
     )
     before = jnp.arange(cache.keys.shape[1], dtype=jnp.int32) < position
-    weights = _weights(jnp.einsum("ntd,nsd->nts", query, cache.keys), before, self._scale)
+    weights = masked_softmax(jnp.einsum("ntd,nsd->nts", query, cache.keys), before, self._scale)
     out = jnp.einsum("nts,nsd->ntd", weights.astype(self.dtype), cache.values)
     return cache, self._joined(out)[:, 0]
 
@@ -109,7 +109,7 @@ class CausalAttention(nn.Module):
     return self._heads(key), self._heads(value)
 
 
-def _weights(scores: jax.Array, mask: jax.Array, scale: float) -> jax.Array:
+def masked_softmax(scores: jax.Array, mask: jax.Array, scale: float) -> jax.Array:
   """Softmax over the last axis where the mask is True; zeros elsewhere, and where it never is."""
   scores = scores.astype(at_least_float32(scores.dtype)) * scale
   scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)

@@ -216,10 +216,11 @@ def _promoted(layer: Conv | ConvTranspose, x: jax.Array) -> tuple[jax.Array, jax
 class ResidualBlock(nn.Module):
   """x + (ReLU, 3x3 conv, ReLU, 1x1 conv)(x), the block of VQ-VAE (arXiv 1711.00937, section 4.1).
 
-  `channels` is the width between the two convolutions.
+  `channels` is the width between the two convolutions, `out_init` how the last kernel begins.
   """
 
   channels: int
+  out_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
   dtype: DTypeLike = jnp.float32
   param_dtype: DTypeLike = jnp.float32
 
@@ -227,4 +228,4 @@ class ResidualBlock(nn.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
     y = Conv(self.channels, **types)(nn.relu(x))
-    return x + Dense(x.shape[-1], **types)(nn.relu(y))
+    return x + Dense(x.shape[-1], kernel_init=self.out_init, **types)(nn.relu(y))

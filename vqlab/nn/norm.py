@@ -1,4 +1,4 @@
-"""Batch normalization whose mapped axis is an argument of the call, so that nothing is cloned."""
+"""Normalization: of batches, by an axis that is an argument of the call, and of single vectors."""
 
 import math
 from functools import partial
@@ -91,6 +91,34 @@ class BatchNorm(nn.Module):
         batch = (1 - self.momentum) * batch.astype(kept)
         running.value = self.momentum * running.value + batch
     return y.astype(self.dtype)
+
+
+class LayerNorm(nn.Module):
+  """(x - mean) / sqrt(var + epsilon) scale + bias, for each vector (arXiv 1607.06450).
+
+  Its params are those of `flax.linen.LayerNorm`, which strict promotion of dtypes refuses for other
+  than float32.
+
+  Attributes:
+    epsilon: added to the variance, which is biased.
+    dtype: of the result; statistics are computed in float32 at least.
+    param_dtype: of the parameters.
+  """
+
+  epsilon: float = 1e-6
+  dtype: DTypeLike = jnp.float32
+  param_dtype: DTypeLike = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """[..., C] -> [..., C]."""
+    dtype = at_least_float32(x.dtype, self.param_dtype)
+    scale = self.param("scale", nn.initializers.ones, x.shape[-1:], self.param_dtype)
+    bias = self.param("bias", nn.initializers.zeros, x.shape[-1:], self.param_dtype)
+    x = x.astype(dtype)
+    x = x - jnp.mean(x, axis=-1, keepdims=True)
+    x = x * lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + self.epsilon)
+    return (x * scale.astype(dtype) + bias.astype(dtype)).astype(self.dtype)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))

@@ -1,4 +1,4 @@
-"""What a prior over the codes of one level may be conditioned on: a class, and the levels above.
+"""What a prior over the codes of one level may be conditioned on: a class, levels above, features.
 
 The upper levels' codes go through the conditioning stack of VQ-VAE-2 (Razavi et al. 2019, arXiv
 1906.00446) in rosinality's form: a 3x3 convolution over each level's one-hot codes, gated residual
@@ -18,10 +18,11 @@ from vqlab.nn.gated import GatedResidual
 
 
 class Conditions(NamedTuple):
-  """The `cond` of a prior that is conditioned on the codes of other levels."""
+  """The `cond` of a prior that is conditioned on more than labels."""
 
   labels: jax.Array | None = None  # i32[B]; None where the prior knows no classes
   codes: tuple[jax.Array, ...] = ()  # i32[B, h, w] of every upper level, top first
+  features: jax.Array | None = None  # f32[B, H, W, F] of each position, or [B, F] of the whole map
 
 
 def as_conditions(cond: ArrayLike | Conditions | None) -> Conditions:
@@ -36,14 +37,15 @@ def checked_conditions(
 
   Raises:
     ValueError: labels or levels are missing or not expected, or have the wrong shape or type; a
-      level's size does not divide that of the next one below it.
+      level's size does not divide that of the next one below it; there are features.
   """
   if num_levels and not isinstance(cond, Conditions):
     raise ValueError(
       f"cond is {_describe(cond)}; a model with {num_levels} upper levels takes "
       "Conditions(labels, codes)"
     )
-  labels, codes = as_conditions(cond)
+  labels, codes, features = as_conditions(cond)
+  checked_features(features, shape, 0)
   B, *size = shape
   if labels is None and num_classes:
     raise ValueError(f"cond has no labels: this model has {num_classes} classes; pass int[{B}]")
@@ -68,6 +70,30 @@ def checked_conditions(
           f"upsampled to, {_by(sizes[n + 1])}"
         )
   return Conditions(labels, tuple(codes))
+
+
+def checked_features(
+  features: ArrayLike | None, shape: tuple[int, ...], num_features: int
+) -> jax.Array | None:
+  """Features of a map of `shape` (B, H, W, ...): [B, H, W, F], [B, F], or None of a model without.
+
+  Raises:
+    ValueError: they are missing or not expected, or have the wrong shape or type.
+  """
+  if features is None and not num_features:
+    return None
+  if not num_features:
+    raise ValueError("cond has features; this model takes none (num_features=0)")
+  B, H, W = shape[:3]
+  expected = f"[{B}, {H}, {W}, {num_features}] or [{B}, {num_features}]"
+  if features is None:
+    raise ValueError(f"cond has no features: this model takes Conditions(features={expected})")
+  features = jnp.asarray(features)
+  if not jnp.issubdtype(features.dtype, jnp.floating):
+    raise ValueError(f"features are {features.dtype}; they must be floating point")
+  if features.shape not in ((B, H, W, num_features), (B, num_features)):
+    raise ValueError(f"features have shape {list(features.shape)}; it must be {expected}")
+  return features
 
 
 def upsample(x: jax.Array, size: tuple[int, int]) -> jax.Array:

@@ -2,7 +2,8 @@
 
 van den Oord et al., "Conditional Image Generation with PixelCNN Decoders", 2016
 (arXiv 1606.05328). Two stacks run side by side over the embedded codes x, with r the radius of
-the kernel, k a layer, * a causal convolution, y the label's bias and p a position's embedding:
+the kernel, k a layer, * a causal convolution, y the label's bias (and that of what else is known
+of the position: F features, by a product) and p a position's embedding:
 
     v_0 = x shifted down one row + p      h_0 = x shifted right one column + p
     a_k = V_k * v_k + y_k                 rows i-r..i, columns j-r..j+r of v
@@ -37,81 +38,27 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from vqlab.nn import checks
-from vqlab.nn.causal import CausalConv, shift_down, shift_right
+from vqlab.nn.causal import shift_down, shift_right
 from vqlab.nn.dense import Dense, product
-from vqlab.priors.conditions import Conditions
+from vqlab.priors.conditions import Conditions, as_conditions, checked_features
+from vqlab.priors.pixelcnn_layer import GatedLayer, spread
 
 
 class PixelCNNCache(NamedTuple):
   """What sampling remembers; L-tuples hold one array a layer."""
 
   above: tuple[jax.Array, ...]  # L x [B, r, W, C]  vertical inputs of the r rows above, newest last
-  gates: jax.Array  # [W, L, B, 2C]  what the vertical stack and the label add to the row's gates
+  gates: jax.Array  # [W, L, B, 2C]  what the vertical stack and biases add to the row's gates
   left: tuple[jax.Array, ...]  # L x [B, r, C]  horizontal inputs of the r columns to the left
   hidden: jax.Array  # [B, N]  the head's hidden layer at this position, before its ReLU
-  labels: jax.Array | None  # [L, B, 4C]  the labels' biases: vertical 2C, horizontal 2C
-
-
-def _gate(x: jax.Array) -> jax.Array:
-  """[..., 2C] -> [..., C]."""
-  signal, gate = jnp.split(x, 2, axis=-1)
-  return jnp.tanh(signal) * nn.sigmoid(gate)
+  biases: jax.Array | None  # [B, L 4C]  of labels and a map's features: vertical, horizontal 2C
+  features: jax.Array | None  # [B, H, W, F]  of the positions
 
 
 def _codes_at(codes: jax.Array, row: jax.Array, column: jax.Array) -> jax.Array:
   """One position of [B, H, W] or [B, H, W, G]: [B, 1, 1] or [B, 1, 1, G]."""
   start = (jnp.int32(0), row, column, jnp.int32(0))[: codes.ndim]
   return jax.lax.dynamic_slice(codes, start, (codes.shape[0], 1, 1, *codes.shape[3:]))
-
-
-class _GatedLayer(nn.Module):
-  """One layer of both stacks. Label biases are [B, 4C] or None."""
-
-  channels: int
-  radius: int
-  dropout: float
-  dtype: DTypeLike
-  param_dtype: DTypeLike
-
-  def setup(self) -> None:
-    C, r = self.channels, self.radius
-    types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-    # The gate's slope at 0 is 1/2 and this stack has no residual: without a gain of 2 the rows
-    # far above arrive 2**-L as strong, and what they decide is not learned at all.
-    init = nn.initializers.variance_scaling(4.0, "fan_in", "truncated_normal")
-    self.vertical = CausalConv(2 * C, above=r, left=r, right=r, kernel_init=init, **types)
-    self.link = Dense(2 * C, use_bias=False, **types)
-    self.horizontal = CausalConv(2 * C, left=r, **types)
-    self.residual = Dense(C, **types)
-    self.drop = nn.Dropout(self.dropout)
-
-  def __call__(
-    self, v: jax.Array, h: jax.Array, label: jax.Array | None, *, train: bool
-  ) -> tuple[jax.Array, jax.Array]:
-    """Both stacks over the whole map: [B, H, W, C] twice -> the same."""
-    a, from_above = self._link(self.vertical(v), label)
-    b = self.horizontal(h) + from_above
-    v = self.drop(_gate(a), deterministic=not train)
-    return v, h + self.residual(self.drop(_gate(b), deterministic=not train))
-
-  def row(self, rows: jax.Array, label: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-    """The vertical stack's last row of [B, r+1, W, C]: next input [B, W, C], gates [B, W, 2C]."""
-    a, from_above = self._link(self.vertical.row(rows), label)
-    return _gate(a), from_above
-
-  def position(self, window: jax.Array, from_above: jax.Array) -> jax.Array:
-    """The horizontal stack's last column of [B, r+1, C], given [B, 2C] from above: [B, C]."""
-    b = self.horizontal.position(window[:, None]) + from_above
-    return window[:, -1] + self.residual(_gate(b))
-
-  def _link(self, a: jax.Array, label: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-    """Vertical activations [B, ..., 2C] with the label's bias, and their share of the gates b."""
-    if label is None:
-      return a, self.link(a)
-    label = label.reshape(label.shape[0], *(1,) * (a.ndim - 2), -1)
-    vertical, horizontal = jnp.split(label, 2, axis=-1)
-    a = a + vertical
-    return a, self.link(a) + horizontal
 
 
 class PixelCNN(nn.Module):
@@ -126,6 +73,7 @@ class PixelCNN(nn.Module):
     num_classes: number of labels; 0 is an unconditional model, which takes no `cond`.
     map_shape: (H, W), the only size of maps then taken, each of whose positions has a learned
       embedding; None: any size, and no such embeddings.
+    num_features: F of the features in `Conditions`; 0: a model that takes none.
     channels: C, the width of both stacks.
     num_layers: L.
     kernel_size: an odd number of at least 3.
@@ -139,6 +87,7 @@ class PixelCNN(nn.Module):
   codes_per_position: int = 1
   num_classes: int = 0
   map_shape: tuple[int, int] | None = None
+  num_features: int = 0
   channels: int = 128
   num_layers: int = 12
   kernel_size: int = 5
@@ -158,7 +107,8 @@ class PixelCNN(nn.Module):
     K, G, C, L = self.num_codes, self.codes_per_position, self.channels, self.num_layers
     for name in ("num_codes", "codes_per_position", "channels", "num_layers", "hidden"):
       checks.whole_number(name, getattr(self, name), least=1)
-    checks.whole_number("num_classes", self.num_classes, least=0)
+    for name in ("num_classes", "num_features"):
+      checks.whole_number(name, getattr(self, name), least=0)
     if not 0 <= self.dropout < 1:
       raise ValueError(f"dropout is {self.dropout}; it must be in [0, 1)")
     if self.kernel_size < 3 or self.kernel_size % 2 == 0:
@@ -174,8 +124,12 @@ class PixelCNN(nn.Module):
       # Large enough to matter to a gate from the first step on: labels are learned late otherwise.
       init = nn.initializers.normal(0.5)
       self.labels = nn.Embed(self.num_classes, L * 4 * C, embedding_init=init, **types)
+    if self.num_features:
+      # No smaller than a label's, and without a bias: the layers have their own.
+      init = nn.initializers.variance_scaling(0.25, "fan_in", "normal")
+      self.features = Dense(L * 4 * C, use_bias=False, kernel_init=init, **types)
     self.layers = [
-      _GatedLayer(C, self._radius, self.dropout, dtype, self.param_dtype) for _ in range(L)
+      GatedLayer(C, self._radius, self.dropout, dtype, self.param_dtype) for _ in range(L)
     ]
     self.to_hidden = Dense(self.hidden, **types)
     if G > 1:
@@ -206,26 +160,27 @@ class PixelCNN(nn.Module):
 
     Args:
       codes: int32[B, H, W], or int32[B, H, W, G] where G > 1; 0 <= codes < K.
-      cond: labels int32[B], or `Conditions` of them, where the model has classes, None where it
-        has not.
+      cond: `Conditions(labels, features=...)` of what the model takes; labels int32[B] alone, or
+        None, where it takes no features.
       train: whether dropout is on.
 
     Returns:
       [B, H, W, K] or [B, H, W, G, K], in float32 or more.
 
     Raises:
-      ValueError: codes or labels have the wrong shape or type, are missing, or not expected.
+      ValueError: codes, labels or features have the wrong shape or type, are missing, or are not
+        expected.
     """
     self._check_shape(codes.shape)
     if not jnp.issubdtype(codes.dtype, jnp.integer):
       raise ValueError(f"codes are {codes.dtype}; they must be integers")
     codes = codes.astype(jnp.int32)
-    labels = self._label_biases(cond, codes.shape[0])
+    biases = self._by_layer(*self._told(cond, codes.shape))
     x = self._embed(codes)
     places = self._places()
     v, h = shift_down(x) + places, shift_right(x) + places
-    for k, layer in enumerate(self.layers):
-      v, h = layer(v, h, None if labels is None else labels[k], train=train)
+    for layer, bias in zip(self.layers, biases, strict=True):
+      v, h = layer(v, h, bias, train=train)
     hidden = self.to_hidden(nn.relu(h))
     if self.codes_per_position == 1:
       return self._logits_of(hidden, 0)
@@ -242,12 +197,14 @@ class PixelCNN(nn.Module):
     self._check_shape(shape)
     B, _, W = shape[:3]
     L, C, r, dtype = self.num_layers, self.channels, self._radius, self._compute_dtype
+    biases, features = self._told(cond, shape)
     return PixelCNNCache(
       above=tuple(jnp.zeros((B, r, W, C), dtype) for _ in range(L)),
       gates=jnp.zeros((W, L, B, 2 * C), dtype),
       left=tuple(jnp.zeros((B, r, C), dtype) for _ in range(L)),
       hidden=jnp.zeros((B, self.hidden), dtype),
-      labels=self._label_biases(cond, B),
+      biases=biases,
+      features=features,
     )
 
   def begin_row(self, cache: PixelCNNCache, codes: jax.Array, row: jax.Array) -> PixelCNNCache:
@@ -255,11 +212,15 @@ class PixelCNN(nn.Module):
     row = jnp.asarray(row, jnp.int32)
     previous = jax.lax.dynamic_slice_in_dim(codes, jnp.maximum(row - 1, 0), 1, axis=1)
     v = jnp.where(row > 0, self._embed(previous)[:, 0], 0) + self._places(row)
+    features = cache.features
+    if features is not None:
+      features = jax.lax.dynamic_index_in_dim(features, row, axis=1, keepdims=False)
+    biases = self._by_layer(cache.biases, features)
     above, gates = [], []
-    for k, layer in enumerate(self.layers):
-      rows = jnp.concatenate([cache.above[k], v[:, None]], axis=1)
+    for layer, rows, bias in zip(self.layers, cache.above, biases, strict=True):
+      rows = jnp.concatenate([rows, v[:, None]], axis=1)
       above.append(rows[:, 1:])
-      v, from_above = layer.row(rows, None if cache.labels is None else cache.labels[k])
+      v, from_above = layer.row(rows, bias)
       gates.append(from_above)
     return cache._replace(
       above=tuple(above),
@@ -343,24 +304,49 @@ class PixelCNN(nn.Module):
     here = jax.lax.dynamic_slice(table, start, (1,) * n + table.shape[n:])
     return here.reshape(table.shape[n:]).astype(self._compute_dtype)
 
-  def _label_biases(self, cond: jax.Array | Conditions | None, batch: int) -> jax.Array | None:
-    """The labels' biases [L, B, 4C], or None for an unconditional model."""
-    if isinstance(cond, Conditions):
-      if cond.codes:
-        raise ValueError(f"cond has codes of {len(cond.codes)} upper levels; PixelCNN takes none")
-      cond = cond.labels
+  def _told(
+    self, cond: jax.Array | Conditions | None, shape: tuple[int, ...]
+  ) -> tuple[jax.Array | None, jax.Array | None]:
+    """What `cond` says of the whole map, as biases [B, L 4C], and of positions, [B, H, W, F]."""
+    labels, codes, features = as_conditions(cond)
+    if codes:
+      raise ValueError(f"cond has codes of {len(codes)} upper levels; PixelCNN takes none")
+    biases = self._label_biases(labels, shape[0])
+    features = checked_features(features, shape, self.num_features)
+    if features is None:
+      return biases, None
+    if features.ndim > 2:
+      return biases, features.astype(self._compute_dtype)
+    of_map = self.features(features)
+    return of_map if biases is None else biases + of_map, None
+
+  def _by_layer(
+    self, biases: jax.Array | None, features: jax.Array | None
+  ) -> list[jax.Array | None]:
+    """What biases [B, L 4C] and features [B, ..., F] give each layer: [B, (...,) 4C], or None."""
+    if features is not None:
+      of_positions = self.features(features)
+      if biases is not None:
+        of_positions = of_positions + spread(biases, of_positions.ndim)
+      biases = of_positions
+    if biases is None:
+      return [None] * self.num_layers
+    return jnp.split(biases, self.num_layers, axis=-1)
+
+  def _label_biases(self, labels: jax.Array | None, batch: int) -> jax.Array | None:
+    """The labels' biases [B, L 4C], or None for an unconditional model."""
     if not self.num_classes:
-      if cond is not None:
+      if labels is not None:
         raise ValueError("cond was given to an unconditional model (num_classes=0); pass none")
       return None
-    if cond is None:
+    if labels is None:
       raise ValueError(f"cond is missing: this model has {self.num_classes} classes; pass int[B]")
-    cond = jnp.asarray(cond)
-    if cond.shape != (batch,) or not jnp.issubdtype(cond.dtype, jnp.integer):
+    labels = jnp.asarray(labels)
+    if labels.shape != (batch,) or not jnp.issubdtype(labels.dtype, jnp.integer):
       raise ValueError(
-        f"cond is {cond.dtype}{list(cond.shape)}; labels int32[{batch}] are expected"
+        f"cond is {labels.dtype}{list(labels.shape)}; labels int32[{batch}] are expected"
       )
-    return self.labels(cond).reshape(batch, self.num_layers, -1).transpose(1, 0, 2)
+    return self.labels(labels)
 
   def _check_shape(self, shape: tuple[int, ...]) -> None:
     G = self.codes_per_position

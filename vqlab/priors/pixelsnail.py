@@ -182,7 +182,7 @@ class PixelSNAIL(nn.Module):
       ValueError: a field of the model is not possible.
     """
     self.check_fields()  # before the model, as a static argument, is hashed
-    labels, codes = as_conditions(cond)
+    labels, codes, _ = as_conditions(cond)
     codes = zip(codes if isinstance(codes, tuple | list) else (), self.upper_codes, strict=False)
     levels = [(f"upper codes {n}", level, K) for n, (level, K) in enumerate(codes)]
     return [("labels", labels, self.num_classes), *levels]
@@ -337,7 +337,7 @@ class PixelSNAIL(nn.Module):
   ) -> tuple[jax.Array | None, jax.Array | None]:
     """The conditioning stack's output [B, h, w, Cc], and the labels' biases [L, B, 2C]."""
     levels = len(self.upper_codes)
-    labels, codes = checked_conditions(cond, shape, self.num_classes, levels)
+    labels, codes, _ = checked_conditions(cond, shape, self.num_classes, levels)
     features = self.cond_stack(codes, train=train) if codes else None
     if labels is None:
       return features, None

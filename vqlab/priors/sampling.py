@@ -58,11 +58,12 @@ def sample(
     key: a random key.
     model: a prior with the cache protocol of `vqlab.priors`.
     params: its collection `params`.
-    shape: of the codes: (B, H, W), (B, H, W, G) or (B, T).
+    shape: of the codes: (B, H, W), (B, H, W, G) or (B, T); of videos (B, T, H, W).
     cond: what the model is conditioned on.
     given: for in-painting, (codes, mask) of `shape` each: where the boolean mask is True the code
       is copied, elsewhere it is drawn in raster order (so from the given codes before it) and may
-      be given as anything, such as -1.
+      be given as anything, such as -1. Frames that are given to the whole batch are not gone
+      through, unless their probabilities are asked for.
     temperature: divides the logits; 0 takes the most probable code at every position (a traced
       temperature must be positive: it cannot be looked at).
     top_k: draws from the k most probable codes only; of equal codes the lowest come first.
@@ -86,7 +87,8 @@ def sample(
   _check_model("sample(key, model, params, ...)", model)
   shape = tuple(whole(size) for size in shape)
   if len(shape) < 2 or min(shape) < 1:
-    raise ValueError(f"shape is {shape}; it must be [B, T], [B, H, W] or [B, H, W, G], all >= 1")
+    expected = "[B, T], [B, H, W], [B, H, W, G], or [B, T, H, W] of videos"
+    raise ValueError(f"shape is {shape}; it must be {expected}, all >= 1")
   if method not in ("cached", "naive"):
     raise ValueError(f"method is {method!r}; it must be 'cached' or 'naive'")
   temperature, top_k, top_p, greedy = _checked_options(temperature, top_k, top_p)
@@ -234,8 +236,9 @@ def _sample(
   top_p: jax.Array | None,
   first_index: jax.Array,
 ) -> tuple[jax.Array, jax.Array | None]:
-  batch = shape[0]
-  rows = 1 if len(shape) == 2 else shape[1]  # a sequence is one row
+  is_video, batch = hasattr(model, "begin_frame"), shape[0]
+  frames = shape[1] if is_video else 1
+  rows = prod(shape[1:-1] if is_video else shape[1:-1][:1])  # a sequence is one row
   codes = jnp.zeros((batch, rows, prod(shape[1:]) // rows), jnp.int32)
   mask = None
   if given is not None:
@@ -266,6 +269,16 @@ def _sample(
     cache = apply("begin_row", cache, maps[0].reshape(shape), row)
     return drawing.loop(0, codes.shape[2], partial(cached_step, row), (cache, maps))
 
+  def cached_frame(frame: jax.Array, carry: tuple) -> tuple:
+    cache, maps = carry
+    cache = apply("begin_frame", cache, maps[0].reshape(shape), frame)
+    start = frame * (rows // frames)
+    draw = lambda carry: drawing.loop(start, start + rows // frames, cached_row, carry)
+    if mask is None or with_log_probs:
+      return draw((cache, maps))
+    known = jax.lax.dynamic_slice_in_dim(mask, start, rows // frames, axis=1).all()
+    return jax.lax.cond(known, lambda carry: carry, draw, (cache, maps))
+
   def naive_step(position: jax.Array, maps: tuple) -> tuple:
     logits = apply("logits", maps[0].reshape(shape), cond)
     logits = logits.reshape(batch, -1, logits.shape[-1])
@@ -277,7 +290,9 @@ def _sample(
   if method == "naive":
     maps = drawing.loop(0, rows * codes.shape[2], naive_step, vary(maps))
   else:
-    _, maps = drawing.loop(0, rows, cached_row, vary((apply("init_cache", shape, cond), maps)))
+    carry = vary((apply("init_cache", shape, cond), maps))
+    count, body = (frames, cached_frame) if is_video else (rows, cached_row)
+    _, maps = drawing.loop(0, count, body, carry)
   return jax.tree.map(lambda x: x.reshape(shape), maps)
 
 
