@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from train import learn
+from train.codes.pixels import from_bytes
 from train.config import TrainingStage
 from train.fields import field
 from train.images import augment
-from train.images.sheets import from_bytes, sheet
+from train.images.sheets import sheet
 from train.judging import Sums, figures_of, in_batches, sums_of
 from train.learn import Learned, State
 from train.task import Batch, Report, Run, Splits, Task, reported

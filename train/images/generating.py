@@ -11,12 +11,13 @@ import numpy as np
 from train import compile_cache, run
 from train.codes import generation
 from train.codes.generation import Generator
+from train.codes.pixels import from_bytes, to_bytes
 from train.codes.tokenizer import Coder, Tokenizer, TokenizerStage
 from train.errors import BadInput
 from train.files import write_json
 from train.images import rejection
 from train.images.files import load_image
-from train.images.sheets import from_bytes, sheet, to_bytes
+from train.images.sheets import sheet
 from train.images.verbs import Drawing, Inpaint, Reconstruct, Redraw, Sample, Upsample
 from train.report import console, write_npz, write_png
 from train.tables import table

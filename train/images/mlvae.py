@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from train import learn
+from train.codes.pixels import from_bytes
 from train.config import TrainingStage
 from train.data import Groups
 from train.fields import field
 from train.images import augment, mlvae_figures, mlvae_pictures
-from train.images.sheets import from_bytes
 from train.learn import Learned, State
 from train.task import Batch, Report, Run, Splits, Task, reported
 from vqlab import metrics

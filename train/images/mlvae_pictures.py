@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from train.codes.pixels import to_bytes
 from train.data import Groups
 from train.images.mlvae_figures import Encode
-from train.images.sheets import sheet, to_bytes
+from train.images.sheets import sheet
 from vqlab.autoencoders import mlvae
 
 _CLASSES, _COLUMNS = 10, 10

@@ -10,9 +10,9 @@ import numpy as np
 
 from train import run
 from train.codes.generation import Drawn, Generator, draw
+from train.codes.pixels import from_bytes
 from train.errors import BadInput
 from train.images.classify import ClassifierStage
-from train.images.sheets import from_bytes
 from train.judging import in_batches
 from vqlab import generation
 

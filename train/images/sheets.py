@@ -1,23 +1,9 @@
-"""Images as a person looks at them: bytes, and many on one sheet."""
+"""Images as a person looks at them: many on one sheet."""
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-
-
-def from_bytes(images: jax.Array, dtype: Any, *, low: float = -0.5) -> jax.Array:
-  """u8[B, H, W, C] -> [low, low + 1], in float32 at least."""
-  images = images.astype(jnp.promote_types(dtype, jnp.float32)) / 255
-  return images + low if low else images
-
-
-def to_bytes(images: Any, *, low: float = -0.5) -> np.ndarray:
-  """Images in [low, low + 1], or near it, as uint8."""
-  return np.uint8(np.clip(np.rint((np.asarray(images, np.float32) - low) * 255), 0, 255))
 
 
 def sheet(images: np.ndarray | Sequence[np.ndarray], columns: int, *, scale: int = 0) -> np.ndarray:

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from train import compile_cache, run
+from train.codes.pixels import from_bytes, to_bytes
 from train.images.files import load_image
 from train.images.mlvae import MLVAEStage
 from train.images.mlvae_pictures import swap_sheet
-from train.images.sheets import from_bytes, to_bytes
 from train.images.verbs import Swap
 from train.report import console, write_npz, write_png
 from vqlab.autoencoders import mlvae

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from train import learn
+from train.codes.pixels import to_bytes
 from train.images import latents, likelihood, sheets
 from train.images.latents import LatentStage
 from train.learn import Learned, State
@@ -52,7 +53,7 @@ class VAEStage(LatentStage):
       decode = jax.jit(lambda z: of.mean(apply(z, "decode")))
       mu = apply(jnp.asarray(images), "encode").mu
       noise = jax.random.normal(jax.random.key(run.config.seed), mu.shape, mu.dtype)
-      copies, drawn = (sheets.to_bytes(decode(z), low=0) for z in (mu, noise))
+      copies, drawn = (to_bytes(decode(z), low=0) for z in (mu, noise))
       return Report(
         files={
           "reconstructions.png": sheets.rows(images, copies, columns=columns),

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from train.codes.pixels import from_bytes, to_bytes
 from train.codes.tokenizer import Codebook, CodebookStage, Coder, Fidelity, Tokenizer
 from train.fields import field
 from train.images import likelihood, sheets
@@ -79,14 +80,14 @@ def coder_of(
   height, width, channels = shape = tuple(about["image_shape"])
   show = lambda name, *sets, columns: {f"{name}.png": sheets.rows(*sets, columns=columns)}
   columns = 16 if height <= 64 else 8
-  inputs = lambda batch: sheets.from_bytes(batch["image"], param_dtype)
-  outputs = lambda decoded: sheets.to_bytes(mean(decoded))
+  inputs = lambda batch: from_bytes(batch["image"], param_dtype)
+  outputs = lambda decoded: to_bytes(mean(decoded))
 
   def report(trained: Tokenizer, x: jax.Array, codes: tuple[jax.Array, ...]) -> dict[str, Any]:
     """Originals over what the top alone says, the first two levels, ..., all of them."""
     decode = jax.jit(functools.partial(vqvae.decode, model))
     copies = [outputs(decode(*trained, codes[: l + 1])) for l in range(len(codes))]
-    originals = np.asarray(x) if takes_bytes else sheets.to_bytes(x)
+    originals = np.asarray(x) if takes_bytes else to_bytes(x)
     return show("reconstructions", originals, *copies, columns=columns)
 
   return Coder(

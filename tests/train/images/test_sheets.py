@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from train.codes import pixels
 from train.data import Examples
 from train.images import judge, sheets
 from train.images.sources import Digits
@@ -17,7 +18,7 @@ def test_sheet_places_every_image():
 
 def test_uint8_rounds_and_clips():
   values = np.array([-0.7, -0.5, 0.0, 0.25, 0.5, 0.9])
-  np.testing.assert_array_equal(sheets.to_bytes(values), [0, 0, 128, 191, 255, 255])
+  np.testing.assert_array_equal(pixels.to_bytes(values), [0, 0, 128, 191, 255, 255])
 
 
 def test_the_judge_sees_what_is_there():
