@@ -8,6 +8,7 @@ from vqlab.autoencoders import (
   vqvae,
   vqvae2,
   vqvae_audio,
+  vqvae_codes,
   vqvae_video,
 )
 
@@ -19,5 +20,6 @@ __all__ = [
   "vqvae",
   "vqvae2",
   "vqvae_audio",
+  "vqvae_codes",
   "vqvae_video",
 ]
