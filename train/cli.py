@@ -35,7 +35,8 @@ class Verb:
   @classmethod
   def read(cls, args: list[str]) -> Self:
     """The verb with its arguments; raises BadInput."""
-    verb = parse(cls, args, prog=f"python -m train {cls.__name__.lower()}")
+    name = re.sub("(?<=[a-z])(?=[A-Z])", "-", cls.__name__).lower()
+    verb = parse(cls, args, prog=f"python -m train {name}")
     fields.check_limits(verb, "--")
     return verb
 

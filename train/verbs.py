@@ -14,7 +14,7 @@ from train.errors import BadInput
 from train.images import verbs as images
 from train.images.verbs import Inpaint, Score, Swap, Upsample
 from train.ratings.verbs import Compare, Recommend
-from train.video.verbs import Import, Models, Predict, Reencode
+from train.video.verbs import Import, Models, Predict, PredictFrames, Reencode
 from train.workdir import Workdir
 
 _FIT_HELP = """\
@@ -107,6 +107,7 @@ VERBS: dict[str, type[Verb]] = {
   "swap": Swap,
   "score": Score,
   "predict": Predict,
+  "predict-frames": PredictFrames,
   "reencode": Reencode,
   "import": Import,
   "models": Models,

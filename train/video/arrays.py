@@ -15,12 +15,12 @@ from train.video.videos import Arrays, Videos
 
 def prepare(source: VideoArrays) -> str:
   path = _npz(source)
-  options = (source.eval_fraction, source.fps)
+  options = (source.eval_fraction, source.fps, *([source.fold] if source.fold else []))
   return f"videoarrays/{fingerprint(path.parent, [path], options=options)}"
 
 
 def open_splits(source: VideoArrays) -> dict[str, Videos]:
-  """A part of each class is held out: those whose places have the least digests."""
+  """A part of each class is held out: those whose places have the least digests, or the next."""
   path = _npz(source)
   try:
     with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as arrays:
@@ -34,6 +34,14 @@ def open_splits(source: VideoArrays) -> dict[str, Videos]:
       f"{path}: videos must be uint8 [N, T, H, W, C] and labels int [N]; found "
       + ", ".join(f"{name} {x.dtype} {list(x.shape)}" for name, x in found.items())
     )
+  done = found.get("actions")
+  if done is not None and (done.ndim != 3 or done.shape[:2] != videos.shape[:2] or not done.size):
+    raise BadInput(
+      f"{path}: actions must be {list(videos.shape[:2])} and a third axis, as many a video as it "
+      f"has frames; found {list(done.shape)}"
+    )
+  if done is not None and not (done.dtype.kind in "fiu" and np.isfinite(done).all()):
+    raise BadInput(f"{path}: actions are {done.dtype}, or not finite; they must be finite numbers")
   names = found.get("class_names", np.arange(1 + labels.max())).astype(str).tolist()
   if labels.min() < 0 or labels.max() >= len(names):
     raise BadInput(
@@ -43,15 +51,21 @@ def open_splits(source: VideoArrays) -> dict[str, Videos]:
   for label in np.unique(labels):
     rows = np.flatnonzero(labels == label)
     rows = sorted(rows, key=lambda row: hashlib.sha256(str(row).encode()).digest())
-    held_out[rows[: int(len(rows) * source.eval_fraction + 0.5)]] = True
+    count = int(len(rows) * source.eval_fraction + 0.5)
+    held_out[rows[source.fold * count : (source.fold + 1) * count]] = True
   splits = {}
   for name, which in (("train", ~held_out), ("eval", held_out)):
     rows = np.flatnonzero(which)
     if not len(rows):
-      raise BadInput(f"{path}: nothing is left for {name}; change data.eval_fraction")
+      raise BadInput(f"{path}: nothing is left for {name}; change data.eval_fraction or data.fold")
     videos_of = [videos[row] for row in rows]
     splits[name] = Arrays(
-      [f"{path.name} {r}" for r in rows], labels[rows], names, videos_of, source.fps
+      [f"{path.name} {r}" for r in rows],
+      labels[rows],
+      names,
+      videos_of,
+      source.fps,
+      None if done is None else [done[row] for row in rows],
     )
     splits[name].name = f"{path.name} {name}"
   return splits

@@ -32,12 +32,17 @@ class Moving(Videos):
     facts = [Facts(length, 30.0, _SIDE, _SIDE)] * len(digits)
     super().__init__(names, labels, CLASSES, facts, channels=1)
     self._digits, self._places, self.name = digits, places, name
+    self.action_dim = len(CLASSES)  # where to, one of six
 
   def read(self, index: int, positions: np.ndarray) -> np.ndarray:
     frame = np.zeros((_SIDE, _SIDE, 1), np.uint8)
     frame[:16, :16, 0] = self._digits[index]
     step = (self.labels[index] + 1) * _STEP
     return np.stack([np.roll(frame, self._places[index] + t * step, (0, 1)) for t in positions])
+
+  def actions(self, index: int, positions: np.ndarray) -> np.ndarray:
+    where = np.float32(np.arange(self.action_dim) == self.labels[index])
+    return where * (positions[:, None] > 0)
 
 
 def open_splits(data: MovingDigits) -> dict[str, Moving]:

@@ -34,3 +34,23 @@ def _frames(clip: np.ndarray) -> list[Image.Image]:
   size = (max(1, round(clip.shape[2] * _HEIGHT / clip.shape[1])), _HEIGHT)
   way = Image.Resampling.NEAREST if clip.shape[1] < _HEIGHT else Image.Resampling.BICUBIC
   return [frame.resize(size, way).convert("RGB") for frame in frames]
+
+
+def side_by_side(name: str, *sets: np.ndarray) -> dict[str, np.ndarray]:
+  """Sets of clips u8[N, T, H, W, C] that go together, by file: NAME.png and, moving, NAME.gif.
+
+  The sheet has the frames of a clip in a row, the first set's over the others'; in the moving
+  picture clips stand beside each other.
+  """
+  clips = np.stack(sets, axis=1)  # [N, sets, T, H, W, C]
+  clips = np.repeat(clips, 3, axis=-1) if clips.shape[-1] == 1 else clips
+  scale = max(1, -(-56 // clips.shape[3]))
+  clips = clips.repeat(scale, axis=3).repeat(scale, axis=4)
+  gap = ((0, _GAP // 2),) * 2
+  tiles = np.pad(clips, ((0, 0), (0, 0), (0, 0), *gap, (0, 0)), constant_values=255)
+  rows = tiles.transpose(0, 1, 3, 2, 4, 5)  # clip, set, height, frame, width
+  rows = rows.reshape(*rows.shape[:3], -1, 3)
+  rows = np.pad(rows.reshape(len(clips), -1, *rows.shape[3:]), ((0, 0), (0, _GAP), (0, 0), (0, 0)))
+  moving = tiles.transpose(2, 1, 3, 0, 4, 5)  # frame, set, height, clip, width
+  moving = moving.reshape(moving.shape[0], -1, moving.shape[3] * moving.shape[4], 3)
+  return {f"{name}.png": rows.reshape(-1, *rows.shape[2:]), f"{name}.gif": moving}

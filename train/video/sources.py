@@ -77,6 +77,7 @@ class VideoSource(Source):
       "num_classes": len(train.class_names),
       "class_names": list(train.class_names),
       "frame_shape": list(train.shape),
+      **({"action_dim": train.action_dim} if train.action_dim else {}),
       "videos": {name: len(videos) for name, videos in splits.items()},
       "left_out": {name: videos.left_out for name, videos in splits.items()},
     }
@@ -219,7 +220,10 @@ class Something(VideoSource):
 
 @dataclasses.dataclass(frozen=True)
 class VideoArrays(Source):
-  """Videos of one size in an .npz: videos u8[N, T, H, W, C], labels int[N], class_names if any."""
+  """Videos of one size in an .npz: videos u8[N, T, H, W, C], labels int[N], class_names if any.
+
+  And, if any, actions float[N, T, A]: what was done after each frame, to which the next one is due.
+  """
 
   path: str = field("", may_vary=True)
   """The file."""
@@ -227,6 +231,8 @@ class VideoArrays(Source):
   """Frames a second."""
   eval_fraction: float = field(0.2, least=0, most=0.999)
   """Part of each class held out for evaluation."""
+  fold: int = field(0, least=0)
+  """Which part: 0, or the next one of that size, 1, and so on, as in cross-validation."""
 
   def prepare(self) -> str:
     from train.video import arrays

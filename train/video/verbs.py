@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import tyro
 from tyro.conf import Positional, arg
@@ -65,6 +65,52 @@ class Predict(OfRun):
     from train.video import predict
 
     predict.predict(self, path)
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictFrames(OfRun):
+  """Draw the frames that follow a video's first ones, wholly in codes; a sheet, and moving."""
+
+  known: ClassVar[str] = "frame_shape"
+
+  video: Annotated[Positional[pathlib.Path | None], arg(metavar="[VIDEO]")] = None
+  """A video file, frames in .npy, or a folder of pictures. Default: held-out ones of the run."""
+  start: int = field(0, least=0)
+  """Position in the video of the first frame that is given."""
+  given: int = field(0, least=0)
+  """Frames that are given; 0: as many as in training."""
+  frames: int = field(0, least=0)
+  """Frames to draw; 0: as many as in training."""
+  actions: pathlib.Path | None = None
+  """An .npy, float[T, A]: what is done before each frame, those given and those to come, where the
+  prior is told of actions and VIDEO does not tell."""
+  label: str | None = None
+  """The class of VIDEO, by name or number, where the prior is told of it."""
+  num: int = field(8, least=1)
+  """Held-out videos, where no VIDEO is named."""
+  seed: int = field(0, least=0, most=2**31 - 1)
+  """Of what is drawn."""
+  temperature: float = field(1.0, least=0)
+  """Divides the logits; 0: the most probable codes."""
+  top_k: int | None = field(None, least=1)
+  """Draw from the k most probable codes only."""
+  top_p: float | None = field(None, least=0, most=1)
+  """Draw from the most probable codes with this mass only."""
+  output: pathlib.Path | None = None
+  """The PNG to write, with a .gif and the codes as .npz beside it. Default: foretold.png in DIR."""
+
+  def run(self) -> None:
+    path = self.output or self.dir / "foretold.png"
+    if path.suffix != ".png" or path.is_dir():
+      raise BadInput(f"--output is {path}; it must be a file that ends in .png")
+    for file in (self.video, self.actions):
+      if file is not None and not file.exists():
+        raise BadInput(f"{file}: no such file")
+    if self.video is None and (self.actions is not None or self.label is not None):
+      raise BadInput("--actions and --label are of a VIDEO; name it, after DIR")
+    from train.video import predict_frames
+
+    predict_frames.predict(self, path)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -36,6 +36,7 @@ class Videos:
   num_threads = 1  # that reading is worth
   broken = "skip"  # or "stop": what to do with a video that can't be read
   left_out = 0  # videos that the split should have, but which can't be read
+  action_dim = 0  # A, numbers that tell what was done between two frames
 
   def __init__(
     self,
@@ -71,6 +72,13 @@ class Videos:
     """
     raise NotImplementedError
 
+  def actions(self, index: int, positions: np.ndarray) -> np.ndarray:
+    """What was done between each of the frames and the one before it in the video: f32[T, A].
+
+    Zeros for the first frame of the video.
+    """
+    return np.zeros((len(positions), self.action_dim), np.float32)
+
 
 class Arrays(Videos):
   """Videos that are in memory."""
@@ -82,13 +90,21 @@ class Arrays(Videos):
     class_names: Sequence[str],
     frames: Sequence[np.ndarray],  # u8[T, H, W, C] each
     fps: float,
+    done: Sequence[np.ndarray] | None = None,  # f32[T, A] each: what was done after each frame
   ):
-    self._frames = frames
+    self._frames, self._done = frames, done
+    self.action_dim = 0 if done is None else done[0].shape[-1]
     facts = [Facts(len(x), fps, *x.shape[1:3]) for x in frames]
     super().__init__(names, labels, class_names, facts, channels=frames[0].shape[-1])
 
   def read(self, index: int, positions: np.ndarray) -> np.ndarray:
     return self._frames[index][positions]
+
+  def actions(self, index: int, positions: np.ndarray) -> np.ndarray:
+    if self._done is None:
+      return super().actions(index, positions)
+    earlier = self._done[index][np.maximum(positions - 1, 0)]
+    return np.where(positions[:, None] > 0, earlier, 0).astype(np.float32)
 
 
 class Part(Videos):
@@ -101,10 +117,13 @@ class Part(Videos):
     facts = [Facts(n, fps, height, width) for n, fps in zip(stop - start, videos.fps, strict=True)]
     super().__init__(videos.names, videos.labels, videos.class_names, facts, channels=channels)
     self.num_threads, self.broken = videos.num_threads, videos.broken
-    self.left_out = videos.left_out
+    self.left_out, self.action_dim = videos.left_out, videos.action_dim
 
   def read(self, index: int, positions: np.ndarray) -> np.ndarray:
     return self._whole.read(index, self._start[index] + positions)
+
+  def actions(self, index: int, positions: np.ndarray) -> np.ndarray:
+    return self._whole.actions(index, self._start[index] + positions)
 
   def smaller(self, factor: float) -> "Part":
     return Part(self._whole.smaller(factor), self._start, self._stop)
