@@ -26,6 +26,7 @@ usage: python -m train VERB ...
   swap DIR IMAGE ...            pictures' contents in pictures' styles (ML-VAE)
   score DIR --classifier DIR    judge samples, rejection sampling included
   predict DIR VIDEO ...         name what happens in videos, show what the network saw
+  predict-frames DIR [VIDEO]    the frames that follow a video's first ones, drawn in codes
   reencode FOLDER --output COPY
                                 videos anew, smaller and quick to seek in
   import NAME FILE --workdir DIR

@@ -35,8 +35,7 @@ class Verb:
   @classmethod
   def read(cls, args: list[str]) -> Self:
     """The verb with its arguments; raises BadInput."""
-    name = re.sub("(?<=[a-z])(?=[A-Z])", "-", cls.__name__).lower()
-    verb = parse(cls, args, prog=f"python -m train {name}")
+    verb = parse(cls, args, prog=f"python -m train {_name_of(cls)}")
     fields.check_limits(verb, "--")
     return verb
 
@@ -112,9 +111,12 @@ class BySubject(OfRun):
     raise _other_subject(cls, folder, " or ".join(kind.subject for kind in cls.kinds))
 
 
+def _name_of(verb: type[Verb]) -> str:
+  return re.sub("(?<=[a-z])(?=[A-Z])", "-", verb.__name__).lower()
+
+
 def _other_subject(verb: type[Verb], folder: str | pathlib.Path, subjects: str) -> BadInput:
-  name = verb.__name__.lower()
-  return BadInput(f"{folder}: {name} is for runs of {subjects}, which this is not")
+  return BadInput(f"{folder}: {_name_of(verb)} is for runs of {subjects}, which this is not")
 
 
 def output_folder(

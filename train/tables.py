@@ -18,7 +18,7 @@ _FIGURES = {  # what a figure is called, and how it is written
   "image_bits_given_codes": ("images given their codes", "{:.4f} bits a dimension"),
   "image_bits_uniform": ("images, all codes alike", "{:.4f} bits a dimension"),
   "image_bits_prior": ("images, codes by the prior", "{:.4f} bits a dimension"),
-  "image_bits_elbo": ("images, by one sample", "{:.4f} bits a dimension"),
+  "image_bits_elbo": ("images, by the ELBO", "{:.4f} bits a dimension"),
   "image_bits_bound": ("images, by many samples", "{:.4f} bits a dimension"),
   "latent_nats": ("KL of the latents", "{:.2f} nats an image"),
   "total_bits_per_dim": ("rate of all levels down to here", "{:.4f} bits a dimension"),

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from tests.train.conftest import ROOT, TINY
+from train import verbs
 
 VERBS = (
   *("fit", "evaluate", "sample", "reconstruct", "convert", "upsample", "inpaint", "swap", "score"),
@@ -19,6 +20,12 @@ def test_help_reads_well(here, verb):
   assert status == 0 and not err
   assert out.startswith(f"usage: python -m train {verb[0] if verb else 'VERB'}")
   assert max(map(len, out.splitlines())) <= 100
+
+
+def test_every_verb_is_in_the_help(here):
+  _, out, _ = here("--help")
+  for verb in verbs.VERBS:
+    assert f"\n  {verb} " in out, verb
 
 
 def test_fit_help_lists_the_fields_with_their_meaning(here):

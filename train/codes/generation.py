@@ -8,6 +8,7 @@ import numpy as np
 
 from train.codes.likelihood import LikelihoodStage
 from train.codes.tokenizer import Coder, Tokenizer, TokenizerStage
+from train.errors import BadInput
 from train.task import Run
 from vqlab import generation
 
@@ -38,14 +39,15 @@ def of_run(run: Run, *last: tuple[Any, Any]) -> Generator:
   """
   done = run.the(TokenizerStage)
   coder = done.stage.coder(run.about)
-  after = list(run.stages.values())
-  after = after[after.index(done) + 1 :]
-  priors = [s for s in after if isinstance(s.stage, LikelihoodStage)]
+  names, stages = list(run.stages), list(run.stages.values())
+  at = stages.index(done)
+  priors = [s for s in stages[at + 1 :] if isinstance(s.stage, LikelihoodStage)]
   if not last and len(priors) < len(coder.shapes):
     run.the(LikelihoodStage)  # says so where there is none
     for name, stage in run.config.stages.items():
       if isinstance(stage, LikelihoodStage):
         run.needs(name)
+    raise BadInput(f"{run.folder}: the tokenizer {names[at]!r} has no prior after it")
   models = [*((p.model, p.learned.params) for p in priors), *last]
   levels = tuple(
     generation.Level(*of, shape) for of, shape in zip(models, coder.shapes, strict=False)

@@ -57,18 +57,12 @@ class PixelCNNStage(LikelihoodStage):
       drawn = self.samples(run, model, learned, labels)
       return Report(files=coder.show("samples", drawn, columns=columns))
 
-    def of_images(figures: dict[str, float]) -> dict[str, float]:
-      """The bound log p(x | codes) + log p(codes), where the tokenizer has a likelihood."""
-      given = done.figures.get("image_bits_given_codes")
-      return {} if given is None else {"image_bits_prior": figures["bits_per_dim"] + given}
-
     return likelihood.task_of(
       self,
       model,
       inputs,
       blank=(jnp.zeros((1, *shape), jnp.int32), jnp.zeros(1, jnp.int32) if num_classes else None),
       dims=coder.dims,
-      more=of_images,
       examples=done.task.examples,
       spec=coder.spec,
       report=report,

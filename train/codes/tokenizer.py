@@ -77,6 +77,7 @@ class Coder(NamedTuple):
   # Where all of x is decoded at once:
   mean: Callable[[Any], Any] = lambda decoded: decoded  # what the model gives, on x's scale
   outputs: Callable[[Any], np.ndarray] | None = None  # the same as data are stored
+  nats: Callable[[Any, Any], jax.Array] | None = None  # (..., x) -> -log p(x | codes), [B]
   show: Callable[..., dict[str, Any]] | None = None  # (name, *sets of outputs, columns) -> files
 
   def encode(self, trained: Tokenizer, x: Any) -> tuple[jax.Array, ...]:

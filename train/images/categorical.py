@@ -47,7 +47,8 @@ class _CategoricalStage(LatentStage, TokenizerStage):
     of = likelihood.of(self.likelihood)
     model = CategoricalVAE(self.networks(about, self.num_codes), of)
     mean = lambda decoded: of.mean(decoded) - 0.5
-    return coder_of(model, about, self.num_codes, self.param_dtype, mean=mean, takes_bytes=True)
+    coder = coder_of(model, about, self.num_codes, self.param_dtype, mean=mean, takes_bytes=True)
+    return coder._replace(nats=lambda decoded, x: -of.log_prob(decoded, x))
 
   def first(self) -> Any:
     """What changes over time besides the parameters, before the first step."""
@@ -140,12 +141,17 @@ class GumbelStage(_CategoricalStage):
   """At the last step; in between it falls, or rises, by a part of itself a step."""
 
   def first(self) -> jax.Array:
-    return jnp.asarray(self.temperature, jnp.float32)
+    return jnp.zeros((), jnp.int32)  # steps
+
+  def temperature_at(self, step: jax.Array) -> jax.Array:
+    """f32[]"""
+    part = jnp.minimum(step.astype(jnp.float32) / max(self.steps - 1, 1), 1)
+    return self.temperature * (self.final_temperature / self.temperature) ** part
 
   def nats(self, model, trained, images, keys, rest):
-    terms = categorical_vae.relaxed_elbo(model, *trained, images, keys, rest)
+    temperature = self.temperature_at(rest)
+    terms = categorical_vae.relaxed_elbo(model, *trained, images, keys, temperature)
     return terms.kl - terms.log_prob
 
   def next(self, rest):
-    rate = (self.final_temperature / self.temperature) ** (1 / self.steps)
-    return rest * rate, {"temperature": rest}
+    return rest + 1, {"temperature": self.temperature_at(rest)}

@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 
 from train.codes.pixelcnn import PixelCNNStage
+from train.codes.tokenizer import Coder, Tokenizer, TokenizerStage
 from train.fields import field
-from train.images import judge
+from train.images import judge, likelihood
 from train.learn import Learned
-from train.task import Report, Run, Splits, Task, reported
+from train.task import Batch, Report, Run, Splits, Task, reported
+from vqlab import metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +30,9 @@ class PriorStage(PixelCNNStage):
         f"judge_size is {self.judge_size}; the images are {height}x{width}, and they can only be "
         "shrunk"
       )
+    coder = run.the(TokenizerStage).stage.coder(run.about)
     task, num_classes = super().make(run), self.num_classes(run.about)
+    task = task if coder.nats is None else _with_image_bits(task, coder)
     if not self.judge_size or num_classes < 2:
       return task
 
@@ -43,3 +47,19 @@ class PriorStage(PixelCNNStage):
       return Report(figures, task.report(learned, examples).files)
 
     return task._replace(report=report)
+
+
+def _with_image_bits(task: Task, coder: Coder) -> Task:
+  """With the bound -log p(x | codes) - log p(codes) of the same images."""
+
+  def evaluate(learned: Learned, trained: Tokenizer, batch: Batch) -> tuple[Any, metrics.Total]:
+    x = coder.inputs(batch)
+    nats = coder.nats(coder.decode(trained, coder.encode(trained, x)), x)
+    return task.evaluate(learned, trained, batch), metrics.total(nats, mask=batch["mask"])
+
+  def figures(sums: tuple[Any, metrics.Total]) -> dict[str, float]:
+    values, given = task.figures(sums[0]), metrics.mean(sums[1])
+    bits = values["bits_per_dim"] + float(likelihood.bits(given, coder.dims))
+    return values | {"image_bits_prior": bits}
+
+  return task._replace(evaluate=evaluate, figures=figures)

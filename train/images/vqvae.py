@@ -160,7 +160,10 @@ class VQVAEStage(_ImageTokenizer):
       return bits | likelihood.error_figures(sums[1])
 
     nats = 1 / math.log(2)  # in bits
-    return coder._replace(fidelity=Fidelity("image_bits_given_codes", error, nats, sums, figures))
+    return coder._replace(
+      fidelity=Fidelity("image_bits_given_codes", error, nats, sums, figures),
+      nats=lambda decoded, x: -of.log_prob(decoded, likelihood.bytes_of(x)),
+    )
 
 
 @dataclasses.dataclass(frozen=True)

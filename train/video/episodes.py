@@ -26,8 +26,14 @@ class Episodes(Clips):
   """Examples {"clip" u8[T, H, W, C], "action" f32[T, A], "label", "size", "whole"}; see `Clips`."""
 
   def __init__(self, videos: Videos, frames: int):
-    """Raises BadInput where a video has fewer frames."""
+    """Raises BadInput where a video has fewer frames, or frames of another size."""
     super().__init__(videos, InARow(frames), with_actions=True)
+    if not videos.one_size:
+      height, width, _ = videos.shape
+      raise BadInput(
+        f"{videos.name}: frames are of several sizes, the largest {height}x{width}; what is "
+        "predicted must be of one (data.short_side scales them)"
+      )
     short = np.flatnonzero(videos.frames < frames)
     if len(short):
       raise BadInput(

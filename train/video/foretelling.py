@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from train.codes.tokenizer import Coder, Tokenizer
-from train.data.examples import Examples
+from train.errors import BadInput
 from train.task import Batch, Report
 from train.video import pictures
+from train.video.episodes import Episodes
 from vqlab import metrics, priors
 
 if TYPE_CHECKING:
@@ -66,21 +67,20 @@ def foretell(
   return Foretold(*(np.concatenate(x)[:count] for x in zip(*parts, strict=True)))
 
 
-def report(stage: "FramePriorStage", oracle: Oracle, examples: Examples, *, seed: int) -> Report:
+def report(stage: "FramePriorStage", oracle: Oracle, examples: Episodes, *, seed: int) -> Report:
   """How near predicted frames come to the true ones, and what they look like.
 
   Files: predictions.csv, a line a clip, and true clips over predicted ones as a sheet and moving.
   """
   indices = np.linspace(0, len(examples) - 1, min(stage.judged, len(examples)), dtype=int)
-  batch = {name: np.asarray(x) for name, x in examples.read(indices, None).items()}
-  batch = {name: x[batch["whole"]] for name, x in batch.items()}
+  read = examples.read(indices, None)
+  names = np.array(examples.videos.names)[indices][read["whole"]]
+  batch = whole(read, examples.name)
   options = {"seed": seed, "temperature": stage.temperature}
   drawn = foretell(oracle, batch, stage.given, **options)
   true, given = batch["clip"], stage.given
   last = np.repeat(true[:, given - 1 : given], true.shape[1] - given, axis=1)
-  encode, decode = (jax.jit(f) for f in (oracle.coder.encode, oracle.coder.decode))
-  codes = encode(oracle.trained, oracle.coder.inputs(batch))
-  copies = oracle.coder.outputs(decode(oracle.trained, codes))
+  copies = reconstructed(oracle, true)
   later = {"predicted": drawn.clips[:, given:], "last": last, "reconstructed": copies[:, given:]}
   errors = {name: squared_errors(x, true[:, given:]) for name, x in later.items()}
   figures = {f"psnr_{name}": psnr(error.mean()) for name, error in errors.items()}
@@ -100,7 +100,6 @@ def report(stage: "FramePriorStage", oracle: Oracle, examples: Examples, *, seed
     )
     wrong = squared_errors(others.clips[:, given:], true[:, given:])
     figures["psnr_other_actions"] = psnr(wrong.mean())
-  names = np.array(examples.videos.names)[indices][: len(true)]
   table = [("video", "PSNR predicted", "PSNR of the last given frame", "farthest from its place")]
   table += [
     (name, f"{psnr(a):.2f}", f"{psnr(b):.2f}", f"{shift:.0f}")
@@ -113,6 +112,26 @@ def report(stage: "FramePriorStage", oracle: Oracle, examples: Examples, *, seed
   return Report(figures, files | {"predictions.csv": table})
 
 
+def whole(batch: dict[str, Any], name: str) -> dict[str, np.ndarray]:
+  """Those of a batch that could be read; raises BadInput where there are none."""
+  batch = {key: np.asarray(x) for key, x in batch.items()}
+  if not batch["whole"].any():
+    raise BadInput(f"{name}: {len(batch['whole'])} videos were tried, and none can be read")
+  return {key: x[batch["whole"]] for key, x in batch.items()}
+
+
+def reconstructed(oracle: Oracle, clips: np.ndarray) -> np.ndarray:
+  """Clips u8[N, ...] as their own codes give them back, some at a time."""
+
+  @jax.jit
+  def copy(trained: Tokenizer, clips: jax.Array) -> jax.Array:
+    x = oracle.coder.inputs({"clip": clips})
+    return oracle.coder.decode(trained, oracle.coder.encode(trained, x))
+
+  parts = (clips[i : i + _AT_ONCE] for i in range(0, len(clips), _AT_ONCE))
+  return np.concatenate([oracle.coder.outputs(copy(oracle.trained, part)) for part in parts])
+
+
 def squared_errors(clips: np.ndarray, true: np.ndarray) -> np.ndarray:
   """Mean squared errors of clips u8[N, ...] with pixels brought to [0, 1]: f64[N]."""
   difference = (clips.astype(np.float32) - true) / 255
@@ -120,20 +139,23 @@ def squared_errors(clips: np.ndarray, true: np.ndarray) -> np.ndarray:
 
 
 def psnr(error: np.ndarray | float) -> Any:
-  """In dB; of an error of 0 it would be infinite, and is that of a 10^-12."""
-  return -10 * np.log10(np.maximum(error, 1e-12))
+  """In dB; of what is exact, that of rounding to bytes, 58.9 dB."""
+  return -10 * np.log10(np.maximum(error, 1 / (12 * 255**2)))
 
 
 def displacement(clips: np.ndarray, true: np.ndarray) -> np.ndarray:
   """How far what is seen is from its place, in pixels: f64[N, T] of u8[N, T, H, W, C].
 
-  The shift, around the borders, at which a frame and the true one correlate best.
+  The shift, around the borders, at which a frame and the true one correlate best; infinite where
+  the frame shows nothing and the true one something.
   """
   grey = [x.mean(-1, dtype=np.float64) for x in (clips, true)]
-  a, b = (np.fft.rfft2(x - x.mean((-2, -1), keepdims=True)) for x in grey)
+  centred = [x - x.mean((-2, -1), keepdims=True) for x in grey]
+  shows = [np.abs(x).max((-2, -1)) > 0.5 for x in centred]
+  a, b = map(np.fft.rfft2, centred)
   height, width = clips.shape[2:4]
   match = np.fft.irfft2(a * b.conj(), s=(height, width))
   best = match.reshape(*match.shape[:2], -1).argmax(-1)
   rows, columns = np.unravel_index(best, (height, width))
   nearest = [np.minimum(x, size - x) for x, size in ((rows, height), (columns, width))]
-  return np.hypot(*nearest)
+  return np.where(shows[1] & ~shows[0], np.inf, np.hypot(*nearest))

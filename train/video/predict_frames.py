@@ -12,6 +12,7 @@ from train.task import Run, reported
 from train.video import files, foretelling, pictures
 from train.video.episodes import Episodes
 from train.video.prior import FramePriorStage
+from train.video.videos import leading
 from train.video.vqvae import VideoVQVAEStage
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def predict(args: "PredictFrames", path: pathlib.Path) -> None:
   prior, tokenizer = loaded.the(FramePriorStage), loaded.the(VideoVQVAEStage)
   stage = prior.stage
   given = args.given or stage.given
-  later = args.frames or tokenizer.stage.frames - stage.given
+  later = args.frames or max(tokenizer.stage.frames - given, 1)
   oracle = stage.oracle(loaded.about, tokenizer, prior.model, prior.learned)
   if (args.top_k or 0) > prior.model.num_codes:
     raise BadInput(f"--top_k is {args.top_k}; the prior has {prior.model.num_codes} codes")
@@ -47,7 +48,7 @@ def _held_out(loaded: Run, frames: int, num: int) -> dict[str, np.ndarray]:
   """Videos of the run's data, from end to end of the split."""
   split = reported({name: Episodes(videos, frames) for name, videos in loaded.splits.items()})
   indices = np.linspace(0, len(split) - 1, min(num, len(split)), dtype=int)
-  return {name: np.asarray(x) for name, x in split.read(indices, None).items()}
+  return foretelling.whole(split.read(indices, None), split.name)
 
 
 def _of_file(
@@ -82,27 +83,32 @@ def _of_file(
 
 
 def _actions(args: "PredictFrames", dim: int, frames: int) -> np.ndarray:
+  """What leads to the frames from `start` on."""
   if not dim:
     if args.actions is not None:
       raise BadInput("--actions were given; the prior of this run is told of none")
     return np.zeros((frames, 0), np.float32)
+  positions = args.start + np.arange(frames)
+  need = f"float [{positions[-1]}, {dim}] or longer"
   if args.actions is None:
     raise BadInput(
-      f"--actions is missing: the prior is told of {dim} numbers a frame; name an .npy of "
-      f"float [{frames}, {dim}]"
+      f"--actions is missing: the prior is told of {dim} numbers a frame; name an .npy of {need}"
     )
   try:
-    actions = np.load(args.actions, allow_pickle=False)
+    done = np.load(args.actions, allow_pickle=False)
   except (ValueError, OSError, EOFError) as error:
     raise BadInput(f"{args.actions}: not an .npy ({error})") from None
-  if actions.shape != (frames, dim) or actions.dtype.kind not in "fiu":
+  if not isinstance(done, np.ndarray):
+    raise BadInput(f"{args.actions}: not an .npy of one array")
+  fits = done.ndim == 2 and len(done) >= positions[-1] and done.shape[1] == dim
+  if not fits or done.dtype.kind not in "fiu":
     raise BadInput(
-      f"{args.actions}: {actions.dtype} {list(actions.shape)}; float [{frames}, {dim}] is needed, "
-      "a row for each frame, those that are given and those to come"
+      f"{args.actions}: {done.dtype} {list(done.shape)}; {need} is needed, a row for what is done "
+      "after each frame of the video, those to come included"
     )
-  if not np.isfinite(actions).all():
+  if not np.isfinite(done).all():
     raise BadInput(f"{args.actions}: not all of its numbers are finite")
-  return actions.astype(np.float32)
+  return leading(done, positions)
 
 
 def _label(args: "PredictFrames", loaded: Run, num_classes: int) -> int:

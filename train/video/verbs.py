@@ -71,6 +71,7 @@ class Predict(OfRun):
 class PredictFrames(OfRun):
   """Draw the frames that follow a video's first ones, wholly in codes; a sheet, and moving."""
 
+  subject: ClassVar[str] = "videos"
   known: ClassVar[str] = "frame_shape"
 
   video: Annotated[Positional[pathlib.Path | None], arg(metavar="[VIDEO]")] = None
@@ -80,10 +81,10 @@ class PredictFrames(OfRun):
   given: int = field(0, least=0)
   """Frames that are given; 0: as many as in training."""
   frames: int = field(0, least=0)
-  """Frames to draw; 0: as many as in training."""
+  """Frames to draw; 0: those that are left of as many as in training."""
   actions: pathlib.Path | None = None
-  """An .npy, float[T, A]: what is done before each frame, those given and those to come, where the
-  prior is told of actions and VIDEO does not tell."""
+  """An .npy, float[T, A]: what is done after each frame of VIDEO, those to come included, where the
+  prior is told of actions."""
   label: str | None = None
   """The class of VIDEO, by name or number, where the prior is told of it."""
   num: int = field(8, least=1)
@@ -94,7 +95,7 @@ class PredictFrames(OfRun):
   """Divides the logits; 0: the most probable codes."""
   top_k: int | None = field(None, least=1)
   """Draw from the k most probable codes only."""
-  top_p: float | None = field(None, least=0, most=1)
+  top_p: float | None = field(None, least=1e-6, most=1)
   """Draw from the most probable codes with this mass only."""
   output: pathlib.Path | None = None
   """The PNG to write, with a .gif and the codes as .npz beside it. Default: foretold.png in DIR."""
@@ -103,11 +104,14 @@ class PredictFrames(OfRun):
     path = self.output or self.dir / "foretold.png"
     if path.suffix != ".png" or path.is_dir():
       raise BadInput(f"--output is {path}; it must be a file that ends in .png")
+    written = [path.with_suffix(suffix).resolve() for suffix in (".png", ".gif", ".npz")]
     for file in (self.video, self.actions):
       if file is not None and not file.exists():
         raise BadInput(f"{file}: no such file")
-    if self.video is None and (self.actions is not None or self.label is not None):
-      raise BadInput("--actions and --label are of a VIDEO; name it, after DIR")
+      if file is not None and file.resolve() in written:
+        raise BadInput(f"--output {path} would overwrite {file}, which is read")
+    if self.video is None and (self.actions is not None or self.label is not None or self.start):
+      raise BadInput("--start, --actions and --label are of a VIDEO; name it, after DIR")
     from train.video import predict_frames
 
     predict_frames.predict(self, path)

@@ -12,6 +12,12 @@ class Unreadable(BadInput):
   """A file is no video, has no video stream, or is broken; str() is "PATH: reason"."""
 
 
+def leading(done: np.ndarray, positions: np.ndarray) -> np.ndarray:
+  """What led to frames, by what was done after each of a video's: f32[T, A]; zeros to the first."""
+  earlier = done[np.maximum(positions - 1, 0)]
+  return np.where(positions[:, None] > 0, earlier, 0).astype(np.float32)
+
+
 class Facts(NamedTuple):
   """What a look at a video tells."""
 
@@ -53,6 +59,7 @@ class Videos:
     self.fps = np.array([f.fps for f in facts])  # [N]
     sizes = np.array([f[2:] for f in facts])
     self.shape = (*map(int, sizes.max(0)), channels)  # H, W, C, in which every frame fits
+    self.one_size = bool((sizes == sizes[0]).all())
 
   def __len__(self) -> int:
     return len(self.names)
@@ -103,8 +110,7 @@ class Arrays(Videos):
   def actions(self, index: int, positions: np.ndarray) -> np.ndarray:
     if self._done is None:
       return super().actions(index, positions)
-    earlier = self._done[index][np.maximum(positions - 1, 0)]
-    return np.where(positions[:, None] > 0, earlier, 0).astype(np.float32)
+    return leading(self._done[index], positions)
 
 
 class Part(Videos):
@@ -118,6 +124,7 @@ class Part(Videos):
     super().__init__(videos.names, videos.labels, videos.class_names, facts, channels=channels)
     self.num_threads, self.broken = videos.num_threads, videos.broken
     self.left_out, self.action_dim = videos.left_out, videos.action_dim
+    self.one_size = videos.one_size
 
   def read(self, index: int, positions: np.ndarray) -> np.ndarray:
     return self._whole.read(index, self._start[index] + positions)

@@ -1,5 +1,6 @@
 """The VQ-VAE's baselines: their bounds, what later stages make of them, every device the same."""
 
+import dataclasses
 import json
 import pathlib
 
@@ -22,6 +23,7 @@ from tests.train.conftest import (
 from train import config_file, parallel, run
 from train.codes import generation
 from train.config import Parallel
+from train.errors import BadInput
 from train.images.categorical import GumbelStage
 from train.task import Run
 
@@ -74,8 +76,8 @@ def test_what_is_trained_goes_down(baselines):
     first, last = (r[figure] for r in records if r["stage"] == name and r["kind"] == "eval")
     assert last < first, name
   cooled = [r["temperature"] for r in records if "temperature" in r]
-  np.testing.assert_allclose(cooled[0], 0.5 ** (1 / 12), rtol=1e-5)
-  np.testing.assert_allclose(cooled[-1], 0.5 ** (11 / 12), rtol=1e-5)
+  np.testing.assert_allclose(cooled[0], 0.5 ** (1 / 11), rtol=1e-5)  # of the second step
+  np.testing.assert_allclose(cooled[-1], 0.5, rtol=1e-5)
 
 
 def test_pictures(baselines):
@@ -146,12 +148,18 @@ def test_bad_input_is_one_line(here, tmp_path, options, line):
   assert not (tmp_path / "run").exists()
 
 
-def test_the_temperature_may_rise():
-  stage = GumbelStage(steps=4, temperature=0.5, final_temperature=2.0)
-  temperature = stage.first()
-  for _ in range(4):
-    temperature, _ = stage.next(temperature)
-  np.testing.assert_allclose(temperature, 2.0, rtol=1e-6)
+def test_the_temperature_may_rise_and_stays_at_its_end():
+  stage = GumbelStage(steps=5, temperature=0.5, final_temperature=2.0)
+  found = [float(stage.temperature_at(np.int32(step))) for step in (0, 2, 4, 9)]
+  np.testing.assert_allclose(found, [0.5, 1.0, 2.0, 2.0], rtol=1e-6)
+
+
+def test_a_tokenizer_without_a_prior_after_it_draws_nothing(baselines):
+  done = run.load(baselines[0])
+  names = ("vae", "vimco", "vqvae", "gumbel_prior", "gumbel")  # the prior is not after it
+  done = dataclasses.replace(done, stages={name: done.stages[name] for name in names})
+  with pytest.raises(BadInput, match="the tokenizer 'gumbel' has no prior after it"):
+    generation.of_run(done)
 
 
 def test_the_papers_experiment():

@@ -26,6 +26,7 @@ from train.video import foretelling
 from train.video.episodes import Episodes
 from train.video.prior import FramePriorStage
 from train.video.sources import MovingDigits, VideoArrays
+from train.video.videos import leading
 from train.video.vqvae import VideoVQVAEStage
 
 TINY = pathlib.Path(tiny_frames.__file__)
@@ -90,6 +91,7 @@ def test_the_place_of_what_is_seen():
   moved = np.roll(frames, (3, -4), (2, 3))
   np.testing.assert_array_equal(foretelling.displacement(moved, frames), 5)
   assert foretelling.displacement(frames[:, ::-1], frames).max() > 5
+  assert np.isinf(foretelling.displacement(np.zeros_like(frames), frames)).all()
 
 
 def test_actions_lead_to_their_frames(tmp_path):
@@ -138,7 +140,7 @@ def test_predict_frames(frames_run, here, tmp_path):
   assert status == 0 and "3 frames given, 2 drawn" in out, err
   frames = MovingDigits(length=5).open()["eval"].read(3, np.arange(5))
   np.save(tmp_path / "video.npy", frames.repeat(3, axis=-1))
-  np.save(tmp_path / "actions.npy", np.eye(6, dtype=np.float32)[[0] * 8])
+  np.save(tmp_path / "actions.npy", np.eye(6, dtype=np.float32)[[0] * 7])
   args = ("predict-frames", folder, tmp_path / "video.npy", "--actions", tmp_path / "actions.npy")
   status, out, err = here(*args, "--frames", 5, "--output", tmp_path / "b.png")
   assert status == 0, err
@@ -149,24 +151,46 @@ def test_predict_frames(frames_run, here, tmp_path):
       assert saved["codes"].shape == (2 if name == "a" else 1, frames, 7, 7)
 
 
+def test_a_file_is_foretold_as_the_same_video_of_the_run(frames_run, here, tmp_path):
+  folder, _ = frames_run
+  videos = MovingDigits(length=5).open()["eval"]
+  np.save(tmp_path / "video.npy", videos.read(0, np.arange(5)).repeat(3, axis=-1))
+  # Row t is what is done after frame t: what leads to frame t + 1.
+  np.save(tmp_path / "done.npy", videos.actions(0, np.arange(1, 5)))
+  args = ("--output", tmp_path / "own.png", "--num", 1)
+  assert here("predict-frames", folder, *args)[0] == 0
+  args = (tmp_path / "video.npy", "--actions", tmp_path / "done.npy")
+  assert here("predict-frames", folder, *args, "--output", tmp_path / "file.png")[0] == 0
+  own, file = (np.load(tmp_path / f"{name}.npz")["codes"] for name in ("own", "file"))
+  np.testing.assert_array_equal(own, file)
+  done = np.arange(10, dtype=np.float32).reshape(5, 2)
+  np.testing.assert_array_equal(leading(done, np.array([0, 3, 1])), [[0, 0], done[2], done[0]])
+
+
 @pytest.mark.parametrize(
   ("args", "line"),
   [
     (["{video}"], "--actions is missing: the prior is told of 6 numbers a frame"),
-    (["{video}", "--actions", "{short}"], r"float32 [4, 6]; float [5, 6] is needed"),
+    (["{video}", "--actions", "{short}"], "float32 [3, 6]; float [4, 6] or longer is needed"),
+    (["{video}", "--actions", "{several}"], "not an .npy of one array"),
     (["{video}", "--start", "3"], "5 frames; 3 are given from --start 3 on"),
     (["{nothing}"], "no such file"),
     (["--top_k", "9"], "--top_k is 9; the prior has 8 codes"),
     (["--label", "1"], "--actions and --label are of a VIDEO"),
+    (["--top_p", "0"], "top_p is 0.0; it must be at least 1e-06"),
     (["--frames", "9"], "have fewer than 12 frames, such as digit 0"),
   ],
 )
 def test_bad_input_is_one_line(frames_run, here, tmp_path, args, line):
   folder, _ = frames_run
   np.save(tmp_path / "video.npy", np.zeros((5, 28, 28, 3), np.uint8))
-  np.save(tmp_path / "short.npy", np.zeros((4, 6), np.float32))
+  np.save(tmp_path / "short.npy", np.zeros((3, 6), np.float32))
+  np.savez(tmp_path / "several.npz", np.zeros((4, 6), np.float32))
   paths = {name: tmp_path / f"{name}.npy" for name in ("video", "short")}
-  words = [word.format(**paths, nothing=tmp_path / "nothing.mp4") for word in args]
+  words = [
+    word.format(**paths, nothing=tmp_path / "nothing.mp4", several=tmp_path / "several.npz")
+    for word in args
+  ]
   output = tmp_path / "out" / "x.png"
   status, _, err = here("predict-frames", folder, *words, "--output", output)
   assert status == 2 and line in err and len(err.strip().splitlines()) == 1, err
