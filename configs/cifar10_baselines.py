@@ -15,8 +15,8 @@ Expected in the paper 4.51 bits a dimension for the VAE, 4.67 for the VQ-VAE, 5.
          `image_bits_elbo`, `image_bits_uniform` and `image_bits_bound` (docs/baselines.md).
 Hardware the paper names none. VIMCO decodes 50 samples of each of 128 images a step: `--dry_run`
          says what that takes, `--vimco.accumulate` makes it less.
-Measured not yet at full length: no CIFAR-10 was at hand. Sizes and parameter counts are tested
-         without compiling (tests/train/images/test_baselines.py).
+Measured not yet at full length: no CIFAR-10 was at hand. Sizes and networks are tested without
+         compiling (tests/train/images/test_baselines.py).
 """
 
 import dataclasses

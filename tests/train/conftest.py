@@ -174,6 +174,16 @@ def survives_being_killed(config, options, train, environment, folder):
   return whole, killed
 
 
+def assert_same_run(a: pathlib.Path, b: pathlib.Path) -> dict[str, np.ndarray]:
+  """That two runs have the same states, to the last bit, and told the same; returns the states."""
+  ours, theirs = states_of(a), states_of(b)
+  assert ours.keys() == theirs.keys()
+  for path, leaf in ours.items():
+    np.testing.assert_array_equal(leaf, theirs[path], err_msg=path)
+  assert lines(a) == lines(b)
+  return ours
+
+
 def lines(folder: pathlib.Path) -> list[dict]:
   """metrics.jsonl without its wall times."""
   records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]

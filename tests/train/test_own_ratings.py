@@ -11,10 +11,10 @@ import pytest
 from tests.train.conftest import (
   ROOT,
   assert_same,
+  assert_same_run,
   lines,
   one_device,
   replaced,
-  states_of,
   steps_of,
   survives_being_killed,
   untrained,
@@ -46,10 +46,7 @@ def folder(tmp_path_factory):
 def test_it_learns_and_survives_being_killed(train, environment, folder, tmp_path, here):
   options = ("--data.path", folder, "--factors.steps", 150)
   whole, killed = survives_being_killed(CONFIG, options, train, environment, tmp_path)
-  assert lines(killed) == lines(whole)
-  ours, theirs = states_of(killed), states_of(whole)
-  for path, leaf in ours.items():
-    np.testing.assert_array_equal(leaf, theirs[path], err_msg=path)
+  assert_same_run(killed, whole)
   # Of an own taste's 11 items that are left, 10 are recommended: nearly always the held-out one.
   recall = {r["step"]: r["recall@10"] for r in lines(whole) if r["kind"] == "eval"}
   record = json.loads((whole / "factors" / "done.json").read_text())

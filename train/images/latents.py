@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from train.config import TrainingStage
 from train.fields import field
@@ -86,9 +85,3 @@ def eval_keys(batch: Batch) -> jax.Array:
   """A key an image of an evaluation, always the same: [B]."""
   key = jax.random.key(0)
   return jax.vmap(lambda index: jax.random.fold_in(key, index))(batch["index"])
-
-
-def spec_of(shape: tuple[int, ...]) -> dict[str, Any]:
-  """One example."""
-  integer = jax.ShapeDtypeStruct((), np.int32)
-  return {"image": jax.ShapeDtypeStruct(shape, np.uint8), "label": integer}

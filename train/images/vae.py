@@ -12,6 +12,7 @@ from train import learn
 from train.codes.pixels import to_bytes
 from train.images import latents, likelihood, sheets
 from train.images.latents import LatentStage
+from train.images.vqvae import spec_of
 from train.learn import Learned, State
 from train.task import Batch, Report, Run, Splits, Task, reported
 from vqlab import metrics
@@ -33,9 +34,8 @@ class VAEStage(LatentStage):
     def loss(params, rest, context, batch, key, *, axis_name):
       terms = vae.elbo(model, params, batch["image"], learn.keys_of(key, batch))
       nats = metrics.total(terms.kl - terms.log_prob)
-      bits = {"image_bits_elbo": likelihood.bits(nats.sum, dims)}
-      totals = {name: metrics.Total(value, nats.count) for name, value in bits.items()}
-      totals["latent_nats"] = metrics.total(terms.kl)
+      bits = metrics.Total(likelihood.bits(nats.sum, dims), nats.count)
+      totals = {"image_bits_elbo": bits, "latent_nats": metrics.total(terms.kl)}
       return metrics.Total(nats.sum / dims, nats.count), (rest, totals)
 
     def evaluate(learned: Learned, context: Any, batch: Batch) -> latents.Sums:
@@ -68,7 +68,7 @@ class VAEStage(LatentStage):
       figures=lambda sums: latents.figures_of(sums, dims),
       best="-image_bits_bound",
       examples=lambda: run.splits,
-      spec=latents.spec_of(shape),
+      spec=spec_of(shape),
       report=report,
       model=model,
     )

@@ -62,6 +62,12 @@ class _ImageTokenizer(CodebookStage):
     return coder._replace(fidelity=Fidelity("mse", squared_error, scale, sums, figures))
 
 
+def spec_of(shape: tuple[int, ...]) -> dict[str, Any]:
+  """One example of images of this shape."""
+  label = jax.ShapeDtypeStruct((), np.int32)
+  return {"image": jax.ShapeDtypeStruct(shape, np.uint8), "label": label}
+
+
 def coder_of(
   model: nn.Module,
   about: dict[str, Any],
@@ -94,10 +100,7 @@ def coder_of(
     model=model,
     shapes=model.map_shapes(height, width),
     num_codes=num_codes,
-    spec={
-      "image": jax.ShapeDtypeStruct(shape, np.uint8),
-      "label": jax.ShapeDtypeStruct((), np.int32),
-    },
+    spec=spec_of(shape),
     blank=jnp.zeros((1, *shape), jnp.uint8 if takes_bytes else jnp.dtype(param_dtype)),
     dims=height * width * channels,
     inputs=(lambda batch: batch["image"]) if takes_bytes else inputs,

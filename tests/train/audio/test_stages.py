@@ -12,11 +12,10 @@ from scipy.io import wavfile
 from tests.train import tiny_sound
 from tests.train.conftest import (
   assert_same,
+  assert_same_run,
   fit_in_two_processes,
-  lines,
   one_device,
   replaced,
-  states_of,
   steps_of,
   survives_being_killed,
   untrained,
@@ -51,10 +50,7 @@ def figures_of(folder, stage):
 
 def test_a_run_that_was_killed_goes_on_bit_for_bit(runs):
   whole, killed = runs
-  assert lines(whole) == lines(killed)
-  ours, theirs = states_of(whole), states_of(killed)
-  for name, leaf in ours.items():
-    np.testing.assert_array_equal(leaf, theirs[name], err_msg=name)
+  assert_same_run(whole, killed)
   for stage, file in (("conversions", "conversions.wav"), ("prior", "samples.wav")):
     assert (whole / stage / file).read_bytes() == (killed / stage / file).read_bytes()
 

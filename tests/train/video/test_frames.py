@@ -11,10 +11,9 @@ from PIL import Image
 from tests.train import tiny_frames
 from tests.train.conftest import (
   assert_same,
-  lines,
+  assert_same_run,
   one_device,
   replaced,
-  states_of,
   steps_of,
   survives_being_killed,
   untrained,
@@ -225,8 +224,4 @@ def test_all_devices_equal_one_in_float64(stage):
 @pytest.mark.slow
 def test_a_killed_run_ends_as_one_that_was_not(train, environment, tmp_path):
   whole, killed = survives_being_killed(TINY, [], train, environment, tmp_path)
-  ours, theirs = states_of(whole), states_of(killed)
-  assert ours.keys() == theirs.keys()
-  for name in ours:
-    np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
-  assert lines(whole) == lines(killed)
+  assert_same_run(whole, killed)
